@@ -1,0 +1,3 @@
+from mitmthrottle.proxy.addon import Throttle
+
+addons = [Throttle()]
