@@ -1,0 +1,140 @@
+"""The proxy in a process of its own, for the length of a `with` block: mitmdump with a
+policy, or bare for comparison.
+
+Rule: it is started as a user would start it, by script and options, with this interpreter;
+it is ended by its process id, and nothing of it stays behind.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import subprocess
+import sys
+import tempfile
+import time
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+START = "from mitmproxy.tools.main import mitmdump; mitmdump()"
+"""What an interpreter is asked to run: no PATH is needed to find mitmdump."""
+
+SCRIPT_PATH = Path(__file__).parents[1] / "script.py"
+"""What `mitmdump -s` loads. Found by its place: importing it would import mitmproxy here."""
+
+_HERE = Path(__file__).parent
+_START_S = 30.0  # making mitmproxy's authority takes a second or two on a slow machine
+_STOP_S = 5.0
+_TAIL_LINES = 20
+
+
+class ProxyNotStarted(RuntimeError):
+    """mitmdump ended, or did not listen in time; the message ends with its last lines."""
+
+
+@dataclass(frozen=True, slots=True)
+class RunningProxy:
+    """A proxy that accepts connections."""
+
+    port: int
+    pid: int
+    log_path: Path
+    confdir: Path
+    """mitmproxy's own folder, made for this run"""
+
+    @property
+    def url(self) -> str:
+        return f"http://127.0.0.1:{self.port}"
+
+    @property
+    def ca_path(self) -> Path:
+        """PEM file of the authority that the proxy signs with; what a client must trust."""
+        return self.confdir / "mitmproxy-ca-cert.pem"
+
+    def log(self) -> str:
+        """What the proxy has printed so far."""
+        return self.log_path.read_text(errors="replace")
+
+
+@contextlib.contextmanager
+def running_proxy(
+    policy: Path | str | None,
+    *,
+    options: Sequence[str] = (),
+    upstream_ca: Path | None = None,
+    resolve: Mapping[str, tuple[str, int]] | None = None,
+    listen_host: str = "127.0.0.1",
+) -> Iterator[RunningProxy]:
+    """Run mitmdump with a policy until the block ends.
+
+    `policy` is a file or a shipped policy's name; None runs mitmdump without the throttle.
+    `options` are more of mitmdump's own (`["--set", "http2=false"]`). `upstream_ca` is the
+    authority to trust towards origins. `resolve` sends hosts elsewhere: `{"twitter.com":
+    ("127.0.0.1", 8443)}`, with a port in the key (`"twitter.com:80"`) for that port only,
+    `*` for every host; the origin's SNI and Host stay what they were. Raises
+    ProxyNotStarted.
+
+    A test suite can ask whether its page bears a slow network:
+
+        with (
+            running_origin(["twitter.com", "pbs.twimg.com"]) as origin,
+            running_proxy("twitter-2021", upstream_ca=origin.ca_path,
+                          resolve=origin.resolve) as proxy,
+        ):
+            trust = ssl.create_default_context(cafile=proxy.ca_path)
+            with httpx.Client(proxy=proxy.url, verify=trust) as phone:
+                phone.get("https://pbs.twimg.com/photo.jpg", headers={"user-agent": IPHONE})
+    """
+    with tempfile.TemporaryDirectory(prefix="mitmthrottle-proxy-") as folder:
+        confdir, log_path, ready = (Path(folder, name) for name in ("conf", "log", "port"))
+        arguments = [
+            *("--listen-host", listen_host, "--listen-port", "0"),
+            *("--set", f"confdir={confdir}"),
+            *("-s", str(_HERE / "ready.py"), "--set", f"lab_ready={ready}"),
+        ]
+        if upstream_ca is not None:
+            arguments += ["--set", f"ssl_verify_upstream_trusted_ca={upstream_ca}"]
+        if resolve:
+            arguments += ["-s", str(_HERE / "resolve.py")]
+            for name, (address, port) in resolve.items():
+                arguments += ["--set", f"lab_resolve={name}={address}:{port}"]
+        if policy is not None:
+            arguments += ["-s", str(SCRIPT_PATH), "--set", f"throttle_policy={policy}"]
+        with log_path.open("wb") as log:
+            process = subprocess.Popen(
+                [sys.executable, "-c", START, *arguments, *options],
+                stdin=subprocess.DEVNULL,
+                stdout=log,
+                stderr=subprocess.STDOUT,
+                env={**os.environ, "PYTHONUNBUFFERED": "1"},
+            )
+        try:
+            port = _wait_for_port(process, ready, log_path)
+            yield RunningProxy(port, process.pid, log_path, confdir)
+        finally:
+            _end(process)
+
+
+def _wait_for_port(process: subprocess.Popen[bytes], ready: Path, log_path: Path) -> int:
+    deadline = time.monotonic() + _START_S
+    while not ready.exists():
+        if process.poll() is not None:
+            reason = f"mitmdump ended with status {process.returncode}"
+        elif time.monotonic() > deadline:
+            reason = f"mitmdump did not listen within {_START_S:.0f} s"
+        else:
+            time.sleep(0.02)
+            continue
+        tail = log_path.read_text(errors="replace").splitlines()[-_TAIL_LINES:]
+        raise ProxyNotStarted("\n".join([f"{reason}; its last lines:", *tail]))
+    return int(ready.read_text())
+
+
+def _end(process: subprocess.Popen[bytes]) -> None:
+    process.terminate()
+    try:
+        process.wait(_STOP_S)
+    except subprocess.TimeoutExpired:
+        process.kill()
+        process.wait()

@@ -1,0 +1,7 @@
+"""The script that mitmdump loads: `mitmdump -s <this file>`; the clone's addons/throttle.py
+is its twin. Rule: nothing but the list of addons, so that mitmproxy may load it again.
+"""
+
+from mitmthrottle.proxy.addon import Throttle
+
+addons = [Throttle()]
