@@ -1,0 +1,11 @@
+"""When may n bytes leave.  Pure arithmetic: no HTTP, no event loop, time is an argument.
+
+Rule: nothing here reads a clock.  `now` is in seconds of any monotonic clock, the same one in
+every call; bytes are body bytes; rates are bytes per second.
+"""
+
+from .budgets import Budget, Shared
+from .pace import Pace
+from .schedule import Claim, Schedule
+
+__all__ = ["Budget", "Claim", "Pace", "Schedule", "Shared"]

@@ -1,0 +1,217 @@
+"""Token budgets: how many bytes may leave, and whose turn it is.
+
+Rule: a budget never lets out more than rate x time + burst, whoever asks and however.
+
+Theory of operation.  A budget is a token bucket with a queue.  Tokens are bytes; they come at
+`rate_bytes_per_s` and idle time earns at most the burst.  Who wants to send a piece waits in the
+queue with a claim and is let through when the bucket holds as many tokens as the piece has bytes.
+
+*Whose turn*: start-time fair queueing (Goyal, Vin and Cheng, SIGCOMM 1996).  Each claim gets a
+start tag, the later of the budget's virtual time and the end of that claimant's previous piece in
+served bytes; the smallest tag goes first.  So those who share get equal bytes whatever the size
+of their pieces, and a newcomer is served within one round: a small photo is not stuck behind a
+video.
+
+*Nested budgets*: a claim walks through its budgets from the innermost to the outermost.  What an
+inner budget has let through but an outer one holds up is *held*: it counts as spent, and the cap
+on idle tokens is lowered by it, so that the budget's promise stays true for what really leaves.
+
+*Late is not idle*: while somebody waits and the program itself wakes up late, tokens go on
+coming, up to `CATCH_UP_S` above the burst.  Without that, each late wake-up would lower the mean.
+"""
+
+from __future__ import annotations
+
+import heapq
+import math
+from collections.abc import Hashable, Iterator
+from typing import Protocol
+
+DEFAULT_BURST_S = 0.1  # the burst where none is asked for, in seconds of the rate
+# What a new budget with the default burst starts with: enough for a first byte at once, and so
+# little that the mean over the first ten seconds is within 0.25 % of the rate.
+START_S = 0.025
+CATCH_UP_S = 0.1  # how much of our own lateness is made up for, in seconds of the rate
+
+
+class Claimant(Protocol):
+    """What a budget needs to know of who waits in its queue."""
+
+    size: int  # bytes of the piece that waits
+    withdrawn: bool  # it has given up; drop it when its turn comes
+
+
+class Budget:
+    """A token bucket with a fair queue.
+
+    `burst_bytes` None means 100 ms of the rate, whatever the rate becomes.  A budget with a burst
+    that was asked for starts full; one with the default burst has not idled yet and starts with
+    25 ms of the rate.
+    """
+
+    __slots__ = (
+        "_asked_burst_bytes",
+        "_held",
+        "_level",
+        "_queue",
+        "_serial",
+        "_stamp",
+        "_virtual",
+        "burst_bytes",
+        "due",
+        "members",
+        "rate_bytes_per_s",
+    )
+
+    def __init__(self, rate_bytes_per_s: float, burst_bytes: float | None, now: float) -> None:
+        self.members = 0  # responses that draw from this budget now
+        self.due = math.inf  # when the schedule has this budget down to be served
+        self._held = 0
+        self._queue: list[tuple[float, int, Claimant]] = []
+        self._serial = 0
+        self._virtual = 0.0
+        self._stamp = now
+        self._set(rate_bytes_per_s, burst_bytes)
+        self._level = rate_bytes_per_s * START_S if burst_bytes is None else self.burst_bytes
+
+    def __repr__(self) -> str:
+        return (
+            f"Budget({self.rate_bytes_per_s:.0f} B/s, burst {self.burst_bytes:.0f} B, "
+            f"level {self._level:.0f} B, held {self._held} B, members {self.members}, "
+            f"waiting {len(self._queue)})"
+        )
+
+    def _set(self, rate_bytes_per_s: float, burst_bytes: float | None) -> None:
+        if not (rate_bytes_per_s > 0 and math.isfinite(rate_bytes_per_s)):
+            raise ValueError(f"a rate is a positive number of bytes/s, not {rate_bytes_per_s}")
+        self.rate_bytes_per_s = rate_bytes_per_s
+        self._asked_burst_bytes = burst_bytes
+        if burst_bytes is None:
+            burst_bytes = rate_bytes_per_s * DEFAULT_BURST_S
+        self.burst_bytes = max(1.0, burst_bytes)
+
+    def change(self, rate_bytes_per_s: float, burst_bytes: float | None, now: float) -> None:
+        """Go on at another rate; what was earned so far stays, up to the new burst."""
+        self._accrue(now)
+        self._set(rate_bytes_per_s, burst_bytes)
+        self._level = min(self._level, self.burst_bytes - self._held)
+
+    @property
+    def share_bytes_per_s(self) -> float:
+        """What each of those who share may have when all of them are busy."""
+        return self.rate_bytes_per_s / max(1, self.members)
+
+    @property
+    def piece_limit_bytes(self) -> float:
+        """No piece may be larger: an asked burst is a promise.  (The default burst is only a
+        custom and may grow when very many responses are paced.)"""
+        return self.burst_bytes if self._asked_burst_bytes is not None else math.inf
+
+    def enqueue(self, claimant: Claimant, tag: float, now: float) -> float:
+        """Wait in the queue.  `tag` is the claimant's last return value here (0 at first);
+        returns its next tag."""
+        self._accrue(now)
+        start = max(self._virtual, tag)
+        self._serial += 1
+        heapq.heappush(self._queue, (start, self._serial, claimant))
+        return start + claimant.size
+
+    def next_due(self) -> float:
+        """When the head of the queue may leave; infinity when nobody waits."""
+        queue = self._queue
+        while queue and queue[0][2].withdrawn:
+            heapq.heappop(queue)
+        if not queue:
+            return math.inf
+        missing = queue[0][2].size - self._level
+        return self._stamp + missing / self.rate_bytes_per_s if missing > 0 else self._stamp
+
+    def grant(self, now: float) -> Iterator[Claimant]:
+        """Let through whoever's turn has come."""
+        self._accrue(now)
+        queue = self._queue
+        # Due times are floats and `now` may be the due time itself: forgive a nanosecond.
+        forgiven = 1e-9 * self.rate_bytes_per_s
+        while queue and (queue[0][2].withdrawn or queue[0][2].size <= self._level + forgiven):
+            start, _, claimant = heapq.heappop(queue)
+            if claimant.withdrawn:
+                continue
+            self._virtual = start
+            self._level -= claimant.size
+            yield claimant
+
+    def hold(self, size: int) -> None:
+        """A piece that was let through here waits at an outer budget, until `settle` or
+        `refund`."""
+        self._held += size
+
+    def settle(self, size: int, now: float) -> None:
+        """A piece that was held has left."""
+        self._accrue(now)
+        self._held -= size
+
+    def refund(self, size: int, now: float) -> None:
+        """A piece that was held will not be sent after all."""
+        self._accrue(now)
+        self._held -= size
+        self._level += size
+
+    def full_at(self) -> float:
+        """When this budget will be as if new, if nobody asks any more."""
+        return self._stamp + (self.burst_bytes - self._level) / self.rate_bytes_per_s
+
+    def _accrue(self, now: float) -> None:
+        elapsed = now - self._stamp
+        if elapsed > 0:
+            self._stamp = now
+            self._level += elapsed * self.rate_bytes_per_s
+        cap = self.burst_bytes - self._held
+        if self._queue:
+            size = self._queue[0][2].size
+            cap = max(cap, size) + CATCH_UP_S * self.rate_bytes_per_s
+        if self._level > cap:
+            self._level = cap
+
+
+class Shared:
+    """The budgets that several responses may draw from, by key.
+
+    A budget is forgotten once nobody draws from it and it would be full anyway: forgetting it
+    earlier would give each of a row of small responses a fresh burst.
+    """
+
+    __slots__ = ("_budgets", "_idle")
+
+    def __init__(self) -> None:
+        self._budgets: dict[Hashable, Budget] = {}
+        self._idle: list[tuple[float, int, Hashable]] = []
+
+    def __len__(self) -> int:
+        return len(self._budgets)
+
+    def get(
+        self, key: Hashable, rate_bytes_per_s: float, burst_bytes: float | None, now: float
+    ) -> Budget:
+        """The budget of that key, made now if there is none."""
+        self.sweep(now)
+        budget = self._budgets.get(key)
+        if budget is None:
+            budget = self._budgets[key] = Budget(rate_bytes_per_s, burst_bytes, now)
+            self._watch(key, budget)
+        return budget
+
+    def sweep(self, now: float) -> None:
+        """Forget the budgets that nobody needs any more."""
+        while self._idle and self._idle[0][0] <= now:
+            _, _, key = heapq.heappop(self._idle)
+            budget = self._budgets[key]
+            budget._accrue(now)
+            if budget.members or budget._held or budget.full_at() > now + 1e-6:
+                self._watch(key, budget)
+            else:
+                del self._budgets[key]
+
+    def _watch(self, key: Hashable, budget: Budget) -> None:
+        # At least a second from now: a busy budget is looked at now and then, not all the time.
+        at = max(budget.full_at(), budget._stamp + 1.0)
+        heapq.heappush(self._idle, (at, id(budget), key))

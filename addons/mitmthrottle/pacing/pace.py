@@ -1,0 +1,57 @@
+"""The timeline of one response: how long before its first byte, and how large its next piece.
+
+Rule: a piece is a matter of time, not of bytes: 50 ms of what the response may have.  So with the
+default burst of 100 ms a wake-up may be 50 ms late and nothing is lost, and any 250 ms hold at
+most six pieces, 1.2 times the mean.
+"""
+
+from __future__ import annotations
+
+from .budgets import START_S
+from .schedule import Claim
+
+PIECE_S = 0.05
+MIN_PIECE_BYTES = 256
+MAX_PIECE_BYTES = 64 * 1024
+# Each piece costs the proxy about 75 us of CPU: beyond this many a second, pieces grow.
+PIECES_PER_S = 4000
+
+
+class Pace:
+    """What one response has to keep to.
+
+    `delay_s` passes before its first byte; `claim` is its way through its budgets, or None when
+    its rate is free.
+    """
+
+    __slots__ = ("_first", "claim", "delay_s")
+
+    def __init__(self, delay_s: float, claim: Claim | None) -> None:
+        self.delay_s = delay_s
+        self.claim = claim
+        self._first = True
+
+    def __repr__(self) -> str:
+        return f"Pace(delay {self.delay_s:.3f} s, {self.claim})"
+
+    @property
+    def rate_bytes_per_s(self) -> float | None:
+        """The most that this response can get now, shared budgets shared; None: no limit."""
+        if self.claim is None:
+            return None
+        return min(budget.share_bytes_per_s for budget in self.claim.budgets)
+
+    def piece_bytes(self, paced_responses: int) -> int:
+        """The size of the next piece, while that many responses are paced in all."""
+        if self.claim is None:
+            return MAX_PIECE_BYTES
+        share = limit = float("inf")
+        for budget in self.claim.budgets:
+            share = min(share, budget.share_bytes_per_s)
+            limit = min(limit, budget.piece_limit_bytes)
+        seconds = max(PIECE_S, paced_responses / PIECES_PER_S)
+        if self._first:  # what a new budget holds: the first byte leaves at once
+            self._first = False
+            return max(1, int(min(share * START_S, MAX_PIECE_BYTES, limit)))
+        wanted = min(max(share * seconds, MIN_PIECE_BYTES), MAX_PIECE_BYTES)
+        return max(1, int(min(wanted, limit)))
