@@ -1,0 +1,66 @@
+# One command for each thing a developer does; .ci/run uses the same.
+# The first run makes .venv and installs the pinned dependencies, later ones start at once.
+
+.DEFAULT_GOAL := help
+.PHONY: help demo test e2e lint clean
+MAKEFLAGS += --no-print-directory
+
+VENV := .venv
+BIN := $(VENV)/bin
+INPUTS := pyproject.toml constraints.txt
+PIP := $(BIN)/python -m pip --quiet --disable-pip-version-check --no-input
+
+help:
+	@echo "make demo   show the main job on this machine, in about 20 seconds"
+	@echo "make test   the quick tests"
+	@echo "make e2e    the tests that start nginx, curl, Chromium (CONTRIBUTING.md names them)"
+	@echo "make lint   ruff, mypy, the import rule"
+	@echo "make clean  remove what was made here"
+
+demo: $(VENV)/.lab
+	@$(BIN)/mitmthrottle demo
+
+test: $(VENV)/.dev
+	@$(BIN)/python -m pytest -m "not e2e" $(PYTEST_OPTIONS)
+
+e2e: $(VENV)/.dev
+	@$(BIN)/python -m pytest -m e2e $(PYTEST_OPTIONS)
+
+lint: $(VENV)/.dev
+	@$(BIN)/ruff check .
+	@$(BIN)/ruff format --check .
+	@$(BIN)/mypy
+	@$(BIN)/lint-imports
+
+clean:
+	rm -rf $(VENV) build dist .mypy_cache .ruff_cache .pytest_cache .hypothesis .import_linter_cache
+	find addons tests bench -name __pycache__ -type d -prune -exec rm -rf {} +
+
+# What the demo needs, without the developers' tools.
+$(VENV)/.lab: $(INPUTS) | $(BIN)/python
+	@echo "Installing the pinned dependencies into $(VENV) (once, a minute or so)"
+	@$(PIP) install -c constraints.txt -e '.[lab]'
+	@touch $@
+
+# Everything; the demo's part is then there as well.
+$(VENV)/.dev: $(INPUTS) | $(BIN)/python
+	@echo "Installing the pinned dependencies and tools into $(VENV) (once, a minute or so)"
+	@$(PIP) install -c constraints.txt -e '.[dev]'
+	@touch $(VENV)/.lab $@
+
+# `python3` comes first, so that pyenv's and uv's .python-version is honoured; where it is too
+# old, as on Debian 12, a newer one under its own name serves. pip would otherwise quietly
+# install a mitmproxy of years ago.
+$(BIN)/python:
+	@for python in python3 python3.13 python3.12 python3.14; do \
+	    if $$python -c 'import sys; sys.exit(sys.version_info < (3, 12))' 2>/dev/null; then \
+	        echo "Making $(VENV) with $$($$python --version)"; \
+	        $$python -m venv --clear $(VENV) && exit 0; \
+	        rm -rf $(VENV); \
+	        echo "$$python cannot make a virtual environment; on Debian: apt-get install python3-venv" >&2; \
+	        exit 1; \
+	    fi; \
+	done; \
+	echo "mitmthrottle needs Python 3.12 or newer, and none of python3, python3.13, python3.12," >&2; \
+	echo "python3.14 on the PATH is one. On Debian 13: apt-get install python3-venv" >&2; \
+	exit 1

@@ -1,0 +1,190 @@
+"""The command line: `mitmthrottle run`, `check`, `explain`, `demo`.
+
+Rule: each command is a few lines over a function that a test suite could call as well, and
+whatever the user did, the answer is a sentence, never a traceback.
+
+Exit status: 0 all well; 1 a broken policy, a demo that measured something else than was
+asked, or a proxy that did not start; 2 wrong usage.
+"""
+
+from __future__ import annotations
+
+import json
+import sys
+from typing import Any
+
+import click
+
+from mitmthrottle.explain import as_text, exchange_of_url, explain
+from mitmthrottle.lab.proxy import SCRIPT_PATH
+from mitmthrottle.policy import (
+    Policy,
+    PolicyError,
+    find_policy,
+    load_policy,
+    parse_size,
+)
+
+
+@click.group(context_settings={"help_option_names": ["-h", "--help"]})
+@click.version_option(package_name="mitmthrottle")
+def main() -> None:
+    """Slow the photos and videos of chosen hosts, as a policy file says.
+
+    A POLICY is a file, or the name of one that comes with mitmthrottle, such as twitter-2021.
+    """
+
+
+@main.command(
+    "run", context_settings={"ignore_unknown_options": True, "allow_interspersed_args": False}
+)
+@click.argument("policy")
+@click.argument("mitmdump_options", nargs=-1, type=click.UNPROCESSED)
+def run_command(policy: str, mitmdump_options: tuple[str, ...]) -> None:
+    """Run the proxy with POLICY; all further options are mitmdump's.
+
+    \b
+    mitmthrottle run twitter-2021 --listen-port 8080
+    mitmthrottle run my.yaml --mode transparent --set throttle_log=log.jsonl
+    """
+    _load_or_exit(policy)
+    # Only here: the other commands should not wait for mitmproxy to be imported.
+    from mitmproxy.tools.main import mitmdump
+
+    path = find_policy(policy)
+    throttle = ["-s", str(SCRIPT_PATH), "--set", f"throttle_policy={path}"]
+    sys.exit(mitmdump([*throttle, *mitmdump_options]))
+
+
+@main.command("check")
+@click.argument("policies", metavar="POLICY...", nargs=-1, required=True)
+def check_command(policies: tuple[str, ...]) -> None:
+    """Check policies: every fault as file:line:column and what would be right.
+
+    Exit status 1 if any has a fault.
+    """
+    broken = False
+    for name in policies:
+        try:
+            policy = _load(name)
+        except PolicyError as error:
+            broken = True
+            _print_faults(error)
+        else:
+            rules = "1 rule" if len(policy.rules) == 1 else f"{len(policy.rules)} rules"
+            click.echo(f"{name}: ok, {rules}")
+    sys.exit(1 if broken else 0)
+
+
+class _Size(click.ParamType[int]):
+    """A size with its unit, as policies write it."""
+
+    name = "size"
+
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> int:
+        try:
+            return value if isinstance(value, int) else parse_size(value)
+        except ValueError as fault:
+            self.fail(str(fault), param, ctx)
+
+
+@main.command("explain")
+@click.argument("policy")
+@click.argument("url")
+@click.option("--content-type", help="The response's Content-Type.")
+@click.option("--user-agent", help="The request's User-Agent.")
+@click.option("--client-ip", help="The client's address.")
+@click.option("--user", help="Who authenticated at the proxy.")
+@click.option("--method", default="GET", show_default=True)
+@click.option(
+    "--header", "headers", multiple=True, metavar="'NAME: VALUE'", help="A request header; repeat."
+)
+@click.option("--size", type=_Size(), help="Size of the response's body, as in `100 KiB`.")
+@click.option("--status", type=click.IntRange(100, 599), default=200, show_default=True)
+@click.option("--json", "as_json", is_flag=True, help="For programs: rule, effects, why_not.")
+def explain_command(
+    policy: str,
+    url: str,
+    content_type: str | None,
+    user_agent: str | None,
+    client_ip: str | None,
+    user: str | None,
+    method: str,
+    headers: tuple[str, ...],
+    size: int | None,
+    status: int,
+    as_json: bool,
+) -> None:
+    """Say what POLICY does with the response to a request for URL, and why.
+
+    No body is fetched: where Content-Type does not tell what it is, the URL's extension does.
+    """
+    loaded = _load_or_exit(policy)
+    request_headers = dict(_header(text) for text in headers)
+    if user_agent is not None:
+        request_headers["user-agent"] = user_agent
+    try:
+        exchange = exchange_of_url(
+            url,
+            request_headers,
+            method=method.upper(),
+            status=status,
+            content_type=content_type,
+            size=size,
+            head=b"",
+            client_address=client_ip,
+            user=user,
+        )
+    except ValueError as fault:
+        raise click.BadParameter(str(fault), param_hint="URL") from None
+    answer = explain(loaded, exchange)
+    click.echo(json.dumps(answer, indent=2, ensure_ascii=False) if as_json else as_text(answer))
+
+
+@main.command("demo")
+def demo_command() -> None:
+    """Show the main job on this machine, in about 20 seconds.
+
+    Starts an origin and the proxy on loopback, fetches as phones, desktops and bystanders,
+    and exits with 1 if what they measured is not what the policy asks.
+    """
+    try:
+        from rich.console import Console
+
+        from mitmthrottle.lab.demo import demo
+        from mitmthrottle.lab.proxy import ProxyNotStarted
+    except ModuleNotFoundError as missing:
+        raise click.ClickException(
+            f"the demo needs {missing.name}: pip install 'mitmthrottle[lab]'"
+        ) from None
+    try:
+        all_well = demo(Console(highlight=False))
+    except ProxyNotStarted as error:
+        raise click.ClickException(str(error)) from None
+    sys.exit(0 if all_well else 1)
+
+
+def _header(text: str) -> tuple[str, str]:
+    name, colon, value = text.partition(":")
+    if not colon or not name.strip():
+        raise click.BadParameter(
+            f"`{text}` is no header: write 'Accept-Language: ru'", param_hint="--header"
+        )
+    return name.strip().lower(), value.strip()
+
+
+def _load(name: str) -> Policy:
+    return load_policy(find_policy(name))
+
+
+def _load_or_exit(name: str) -> Policy:
+    try:
+        return _load(name)
+    except PolicyError as error:
+        _print_faults(error)
+        sys.exit(1)
+
+
+def _print_faults(error: PolicyError) -> None:
+    for fault in error.faults:
+        click.echo(str(fault), err=True)

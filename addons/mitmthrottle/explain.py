@@ -1,0 +1,141 @@
+"""Why a policy does with a response what it does: the answer of `mitmthrottle explain`, for
+people and for programs.
+
+Rule: it asks the `Decider` that the proxy asks; nothing is decided here. Field names are
+stable once shipped, and quantities are in SI units.
+"""
+
+from __future__ import annotations
+
+from typing import Any, NotRequired, TypedDict
+from urllib.parse import urlsplit
+
+from mitmthrottle.policy import Decider, Delay, Exchange, Policy, Then
+
+
+class WhyNotAnswer(TypedDict):
+    """A rule that did not match, and the first condition that kept it from doing so."""
+
+    rule: str
+    condition: str | None
+    reason: str
+
+
+Effects = TypedDict(
+    "Effects",
+    {
+        "text": str,  # as the policy would say it
+        "rate": NotRequired[list[dict[str, float | str]]],  # rate_bytes_per_s and per, each
+        "burst_bytes": NotRequired[int],
+        "delay": NotRequired[dict[str, Any]],  # mean_s, jitter_s, distribution; or percentiles
+        "block": NotRequired[int | str],
+        "pass": NotRequired[bool],
+    },
+)
+"""What a rule does; only the effects it has."""
+
+
+class Answer(TypedDict):
+    """The JSON of `explain`."""
+
+    rule: str | None
+    """the matching rule's name; null: the response is left alone"""
+    line: int | None
+    """of the rule in its file, from 1"""
+    content: str | None
+    """photo, video, audio, websocket, or null for anything else"""
+    effects: Effects | None
+    why_not: list[WhyNotAnswer]
+
+
+def exchange_of_url(url: str, headers: dict[str, str], **facts: Any) -> Exchange:
+    """The facts of a request for a URL; `facts` are further fields of `Exchange`.
+
+    `headers` are the request's; their names may be in any case. Raises ValueError for what
+    is no http(s) or ws(s) URL.
+
+    >>> exchange_of_url("https://t.co/a?b=1", {}).path
+    '/a?b=1'
+    """
+    try:
+        parts = urlsplit(url)
+        port = parts.port
+    except ValueError as fault:
+        raise ValueError(f"`{url}` is not a URL: {fault}") from None
+    defaults = {"http": 80, "https": 443, "ws": 80, "wss": 443}
+    if parts.scheme not in defaults or not parts.hostname:
+        remedy = "" if "//" in url else f": did you mean `https://{url}`?"
+        raise ValueError(f"`{url}` is not an http or https URL{remedy}")
+    path = (parts.path or "/") + (f"?{parts.query}" if parts.query else "")
+    return Exchange(
+        host=parts.hostname,
+        path=path,
+        # To HTTP a WebSocket is a request like others that changes its mind later.
+        scheme={"ws": "http", "wss": "https"}.get(parts.scheme, parts.scheme),
+        websocket=parts.scheme in ("ws", "wss"),
+        port=port or defaults[parts.scheme],
+        request_headers={name.lower(): value for name, value in headers.items()},
+        **facts,
+    )
+
+
+def explain(policy: Policy, exchange: Exchange) -> Answer:
+    """Which rule matches and what it does, and of each other rule why it does not."""
+    decision = Decider(policy).explain(exchange)
+    return {
+        "rule": decision.rule.name if decision.rule else None,
+        "line": decision.rule.line if decision.rule else None,
+        "content": decision.kind,
+        "effects": _effects(decision.rule.then) if decision.rule else None,
+        "why_not": [
+            {"rule": why.rule, "condition": why.condition, "reason": why.reason}
+            for why in decision.why_not
+        ],
+    }
+
+
+def as_text(answer: Answer) -> str:
+    """The same for people: a line on what happens, then a line for each other rule."""
+    if answer["effects"] is None:
+        lines = ["no rule matches: left alone"]
+    else:
+        lines = [
+            f"rule:    {answer['rule']} (line {answer['line']})",
+            f"effects: {answer['effects']['text']}",
+        ]
+    if answer["content"]:
+        lines.append(f"content: {answer['content']}")
+    if answer["why_not"]:
+        lines.append("other rules:" if answer["rule"] else "why not:")
+    for why in answer["why_not"]:
+        condition = f"{why['condition']}: " if why["condition"] else ""
+        lines.append(f"  {why['rule']}\n    {condition}{why['reason']}")
+    return "\n".join(lines)
+
+
+def _effects(then: Then) -> Effects:
+    effects: Effects = {"text": then.describe()}
+    if then.rate:
+        effects["rate"] = [
+            {"rate_bytes_per_s": limit.limit_bytes_per_s, "per": limit.per} for limit in then.rate
+        ]
+    if then.burst is not None:
+        effects["burst_bytes"] = then.burst
+    if then.delay is not None:
+        effects["delay"] = _delay(then.delay)
+    if then.block is not None:
+        effects["block"] = then.block
+    if then.pass_:
+        effects["pass"] = True
+    return effects
+
+
+def _delay(delay: Delay) -> dict[str, Any]:
+    if delay.percentiles is not None:
+        points = ({"share": share, "delay_s": time} for share, time in delay.percentiles)
+        return {"percentiles": list(points)}
+    return {
+        "mean_s": delay.mean_s,
+        "jitter_s": delay.jitter_s,
+        "distribution": delay.distribution if delay.jitter_s else None,
+    }
