@@ -1,0 +1,47 @@
+"""What the policy file says, and which of its rules a response falls under. Pure.
+
+The one rule: no HTTP library, no event loop and no clock in here; whoever asks brings an
+`Exchange` (plain facts) and gets a `Decision`.
+"""
+
+from mitmthrottle.policy.content import Kind, classify, needs_first_bytes
+from mitmthrottle.policy.decide import Decider, Decision, WhyNot
+from mitmthrottle.policy.delay import Delay
+from mitmthrottle.policy.exchange import Exchange
+from mitmthrottle.policy.faults import Fault, PolicyError
+from mitmthrottle.policy.hosts import HostIndex, HostPattern, normalise_host
+from mitmthrottle.policy.limits import Per, RateLimit
+from mitmthrottle.policy.load import load_policy, parse_policy
+from mitmthrottle.policy.schema import Policy, Rule
+from mitmthrottle.policy.share import Share, unit_interval
+from mitmthrottle.policy.shipped import find_policy, shipped_policies
+from mitmthrottle.policy.then import Then
+from mitmthrottle.policy.when import When
+
+__all__ = [
+    "Decider",
+    "Decision",
+    "Delay",
+    "Exchange",
+    "Fault",
+    "HostIndex",
+    "HostPattern",
+    "Kind",
+    "Per",
+    "Policy",
+    "PolicyError",
+    "RateLimit",
+    "Rule",
+    "Share",
+    "Then",
+    "When",
+    "WhyNot",
+    "classify",
+    "find_policy",
+    "load_policy",
+    "needs_first_bytes",
+    "normalise_host",
+    "parse_policy",
+    "shipped_policies",
+    "unit_interval",
+]

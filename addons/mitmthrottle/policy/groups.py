@@ -1,0 +1,90 @@
+"""Names in a policy file that must agree: groups and rules.
+
+The one rule: a name used must exist, a name given must be used, and both are looked for in the
+data as written, so that a fault elsewhere in the file hides none of these.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from typing import Any
+
+from mitmthrottle.policy.hosts import is_group_word
+from mitmthrottle.policy.units import did_you_mean
+from mitmthrottle.policy.yamltree import Node
+
+
+def group_faults(root: Node) -> Iterator[tuple[Node, str]]:
+    """(where, message) of groups that do not exist or are not used, and names given twice."""
+    rules = root.find(("rules",)).items or []
+    yield from _repeated_names(rules)
+    yield from _mismatches(root, rules, "hosts", "host")
+    yield from _mismatches(root, rules, "clients", "client")
+
+
+def _repeated_names(rules: list[Node]) -> Iterator[tuple[Node, str]]:
+    first: dict[Any, Node] = {}
+    for number, rule in enumerate(rules, 1):
+        given = (rule.keys or {}).get("name")
+        node = given[1] if given else rule
+        name = node.data if given else f"rule {number}"
+        if not isinstance(name, str):
+            continue
+        if name in first:
+            yield (
+                node,
+                f"two rules are named `{name}`, the other is at line {first[name].line}: "
+                "give each its own name",
+            )
+        first.setdefault(name, node)
+
+
+def _mismatches(
+    root: Node, rules: list[Node], groups_key: str, when_key: str
+) -> Iterator[tuple[Node, str]]:
+    defined = (root.keys or {}).get(groups_key)
+    groups = (defined[1].keys if defined else None) or {}
+    used: set[str] = set()
+    for rule in rules:
+        for item in _items(rule, when_key):
+            name = item.data
+            if not isinstance(name, str) or not _is_name(name, when_key):
+                continue
+            used.add(name)
+            if name not in groups:
+                yield item, _unknown(name, list(groups), groups_key)
+    strays = sorted(used - set(groups))
+    for name, (key, _) in groups.items():
+        # a near miss of an unknown name is surely that name, and has been said
+        if name not in used and not did_you_mean(name, strays):
+            yield (
+                key,
+                f"the group `{name}` of `{groups_key}` is never used: "
+                f"name it in a rule's `{when_key}`, or remove it",
+            )
+
+
+def _items(rule: Node, when_key: str) -> list[Node]:
+    when = (rule.keys or {}).get("when")
+    value = (when[1].keys or {}).get(when_key) if when else None
+    if value is None:
+        return []
+    return value[1].items if value[1].items is not None else [value[1]]
+
+
+def _is_name(text: str, when_key: str) -> bool:
+    if when_key == "host":
+        return is_group_word(text)
+    return "." not in text and ":" not in text
+
+
+def _unknown(name: str, groups: list[str], groups_key: str) -> str:
+    near = did_you_mean(name, groups)
+    if near:
+        return f"no group of `{groups_key}` is named `{name}`{near}"
+    if groups_key == "hosts":
+        return (
+            f"no group of `hosts` is named `{name}`: define it under `hosts`, or write "
+            f"`.{name}` for the host of that name, `{name}.com` for a longer one"
+        )
+    return f"no group of `clients` is named `{name}`: define it under `clients`"

@@ -1,0 +1,198 @@
+"""A policy file, read: a Policy, or every fault with its line and column.
+
+The one rule: whatever the file holds, the answer is a Policy or a PolicyError that lists all that
+is wrong with it, each with a remedy; never another exception, and never the first fault only.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+from pydantic import TypeAdapter, ValidationError
+
+from mitmthrottle.policy.clients import ClientMatch
+from mitmthrottle.policy.faults import Fault, PolicyError
+from mitmthrottle.policy.fields import FROM_FILE, Host, OneOrManyOf
+from mitmthrottle.policy.groups import group_faults
+from mitmthrottle.policy.hosts import HostPattern
+from mitmthrottle.policy.messages import explain_error
+from mitmthrottle.policy.reach import Reach, unreachable
+from mitmthrottle.policy.schema import Policy, Rule
+from mitmthrottle.policy.yamltree import Node, Step, read_tree
+
+LARGEST_FILE_BYTES = 8 * 2**20
+_STRANGE = re.compile("[^\t\n\r\x20-\x7e\x85\xa0-\ud7ff\ue000-\ufffd\U00010000-\U0010ffff]")
+_FROM_FILE = {FROM_FILE: True}
+_HOSTS: TypeAdapter[tuple[HostPattern, ...]] = TypeAdapter(OneOrManyOf[Host])
+_CLIENTS: TypeAdapter[tuple[ClientMatch, ...]] = TypeAdapter(OneOrManyOf[ClientMatch])
+
+
+def load_policy(path: Path | str) -> Policy:
+    """Read a policy file. PolicyError with all faults if it cannot be used."""
+    path = Path(path)
+    name = str(path)
+    try:
+        with path.open("rb") as file:
+            raw = file.read(LARGEST_FILE_BYTES + 1)
+    except FileNotFoundError:
+        raise _fault(name, "no such file: check the path") from None
+    except IsADirectoryError:
+        raise _fault(
+            name, "this is a directory: name a policy file in it, as `policies/NAME.yaml`"
+        ) from None
+    except (OSError, ValueError) as error:  # ValueError: a NUL in the path
+        reason = getattr(error, "strerror", None) or str(error)
+        raise _fault(name, f"cannot be read: {reason}") from None
+    if len(raw) > LARGEST_FILE_BYTES:
+        raise _fault(name, "larger than 8 MiB, which no policy is: did you name the wrong file?")
+    return parse_policy(_decode(raw, name), name)
+
+
+def parse_policy(text: str, file: str = "policy") -> Policy:
+    """Read a policy from its text; `file` is the name that faults carry."""
+    faults: list[Fault] = []
+
+    def report(line: int, column: int, message: str) -> None:
+        faults.append(Fault(file, line, column, message))
+
+    text = text.removeprefix("\ufeff")
+    strange = _STRANGE.search(text)
+    if strange:
+        report(
+            *_place_of(text, strange.start()),
+            f"the character U+{ord(strange.group()):04X} is not allowed in YAML: delete it",
+        )
+        raise PolicyError(faults)
+    if len(text) > LARGEST_FILE_BYTES:
+        raise _fault(file, "larger than 8 MiB, which no policy is")
+    root = read_tree(text, report)
+    if root is None or root.keys is None:
+        if not faults:
+            what = "the file is empty" if root is None or root.data is None else "no mapping"
+            report(1, 1, f"{what}: a policy begins with `version: 1`")
+        raise PolicyError(faults)
+    policy = _check(root, report)
+    if policy is None or faults:
+        raise PolicyError(_in_order(faults))
+    return policy
+
+
+def _check(root: Node, report: Any) -> Policy | None:
+    for key, value in root.walk():
+        if value.data is None:
+            what = f"`{key.data}` is empty" if key is not value else "this item is empty"
+            report(key.line, key.column, f"{what}: give a value, or leave it out")
+    policy: Policy | None = None
+    broken: set[Step] = set()
+    try:
+        policy = Policy.model_validate(root.data, context=_FROM_FILE, by_alias=True, by_name=False)
+    except ValidationError as invalid:
+        for error in invalid.errors(include_url=False):
+            loc, at_key, message = explain_error(error)
+            if not loc and error["type"] == "value_error":
+                continue  # names that do not resolve: group_faults says where
+            node = root.find(loc, key=at_key)
+            if node.data is None:
+                continue  # said above
+            report(node.line, node.column, message)
+            if loc[:1] == ("rules",) and len(loc) > 1:
+                broken.add(loc[1])
+    for node, message in group_faults(root):
+        report(node.line, node.column, message)
+    rules = root.find(("rules",)).items or []
+    reaches = _of_policy(policy) if policy else _of_parts(root.data, broken)
+    for index, earlier in unreachable(reaches):
+        what = _rule_name(rules, earlier)
+        report(
+            rules[index].line,
+            rules[index].column,
+            f"this rule can never be reached: {what} (line {rules[earlier].line}) covers it; "
+            "put this one first, or remove it",
+        )
+    if policy is None:
+        return None
+    lines = (rule.at_line(node.line) for rule, node in zip(policy.rules, rules, strict=True))
+    return policy.model_copy(update={"rules": tuple(lines)})
+
+
+def _of_policy(policy: Policy) -> Iterator[Reach]:
+    for index, rule in enumerate(policy.rules):
+        yield _reach(index, rule, policy.hosts, policy.clients)
+
+
+def _of_parts(data: dict[str, Any], broken: set[Step]) -> Iterator[Reach]:
+    """What can be compared of a policy that is not valid as a whole."""
+    hosts = _valid_groups(data.get("hosts"), _HOSTS)
+    clients = _valid_groups(data.get("clients"), _CLIENTS)
+    rules = data.get("rules")
+    for index, raw in enumerate(rules if isinstance(rules, list) else ()):
+        if index in broken:
+            continue
+        try:
+            rule = Rule.model_validate(raw, context=_FROM_FILE, by_alias=True, by_name=False)
+            yield _reach(index, rule, hosts, clients)
+        except (ValidationError, KeyError):  # KeyError: it uses a group that is broken
+            continue
+
+
+def _valid_groups(groups: object, adapter: TypeAdapter[Any]) -> dict[str, Any]:
+    valid: dict[str, Any] = {}
+    for name, members in groups.items() if isinstance(groups, dict) else ():
+        try:
+            valid[name] = adapter.validate_python(
+                members, context=_FROM_FILE, by_alias=True, by_name=False
+            )
+        except ValidationError:
+            continue
+    return valid
+
+
+def _reach(index: int, rule: Rule, hosts: dict[str, Any], clients: dict[str, Any]) -> Reach:
+    def resolve(items: Any, groups: dict[str, Any]) -> tuple[Any, ...] | None:
+        if items is None:
+            return None
+        return tuple(
+            member
+            for item in items
+            for member in (groups[item] if isinstance(item, str) else (item,))
+        )
+
+    when = rule.when
+    return Reach(index, when, resolve(when.host, hosts), resolve(when.client, clients))
+
+
+def _rule_name(rules: list[Node], index: int) -> str:
+    data = rules[index].data
+    name = data.get("name") if isinstance(data, dict) else None
+    return f"`{name}`" if name else f"rule {index + 1}"
+
+
+def _decode(raw: bytes, name: str) -> str:
+    if raw.startswith((b"\xff\xfe", b"\xfe\xff")):
+        raise _fault(name, "this is UTF-16: save it as UTF-8")
+    try:
+        return raw.decode("utf-8")
+    except UnicodeDecodeError as error:
+        before = raw[: error.start].decode("utf-8")
+        line, column = _place_of(before, len(before))
+        message = f"byte {error.start} (0x{raw[error.start]:02x}) is not UTF-8: save it as UTF-8"
+        raise PolicyError([Fault(name, line, column, message)]) from None
+
+
+def _place_of(text: str, offset: int) -> tuple[int, int]:
+    return text.count("\n", 0, offset) + 1, offset - (text.rfind("\n", 0, offset) + 1) + 1
+
+
+def _fault(name: str, message: str) -> PolicyError:
+    return PolicyError([Fault(name, 0, 0, message)])
+
+
+def _in_order(faults: list[Fault]) -> list[Fault]:
+    """By place, and one for each place: what follows from the first is noise."""
+    first: dict[tuple[int, int], Fault] = {}
+    for fault in faults:
+        first.setdefault((fault.line, fault.column), fault)
+    return [first[place] for place in sorted(first)]

@@ -1,0 +1,112 @@
+"""From pydantic's errors to messages for the person who wrote the file.
+
+The one rule: a message says what is wrong and what would be right, in the words of the file.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+from pydantic import BaseModel
+
+from mitmthrottle.policy.clients import ClientMatch
+from mitmthrottle.policy.delay import Delay
+from mitmthrottle.policy.fields import name_of_type
+from mitmthrottle.policy.limits import RateLimit
+from mitmthrottle.policy.schema import LATER, Defaults, Policy, Rule
+from mitmthrottle.policy.then import Then
+from mitmthrottle.policy.units import did_you_mean
+from mitmthrottle.policy.when import When
+
+type Loc = tuple[str | int, ...]
+
+_MODELS: dict[str, type[BaseModel]] = {
+    "rules": Rule,
+    "when": When,
+    "then": Then,
+    "rate": RateLimit,
+    "delay": Delay,
+    "client": ClientMatch,
+    "clients": ClientMatch,
+    "defaults": Defaults,
+}
+_EXAMPLES = {
+    "version": "version: 1",
+    "name": "name: my-policy",
+    "rules": "rules: [...]",
+    "then": "then: {rate: 128 kbit/s}",
+    "limit": "limit: 128 kbit/s",
+}
+_HOMES: tuple[tuple[str, type[BaseModel]], ...] = (
+    ("when", When),
+    ("then", Then),
+    ("a rule", Rule),
+    ("the top level", Policy),
+)
+
+
+def explain_error(error: Any) -> tuple[Loc, bool, str]:
+    """(where, whether at the key, message) of one of pydantic's error dicts."""
+    loc: Loc = tuple(step for step in error["loc"] if step != "[key]")
+    at_key = "[key]" in error["loc"]
+    kind = error["type"]
+    if kind == "extra_forbidden":
+        return loc, True, _unknown_key(loc)
+    if kind == "missing":
+        key = str(loc[-1])
+        return loc[:-1], False, f"`{key}` is missing: add `{_EXAMPLES.get(key, f'{key}: …')}`"
+    subject = _subject(loc)
+    if kind == "value_error":
+        said = str(error["ctx"]["error"])
+        starts_itself = said.startswith(("`", "a ", "an ", "all ", "says ", "two ", "rule "))
+        return loc, at_key, said if starts_itself or not subject else f"{subject} {said}"
+    found = name_of_type(error["input"])
+    if kind in ("model_type", "model_attributes_type", "dict_type"):
+        return loc, at_key, f"{subject} must be a mapping (`key: value`), not {found}"
+    if kind in ("tuple_type", "list_type"):
+        return loc, at_key, f"{subject} must be a list, not {found}"
+    return loc, at_key, f"{subject}: {error['msg']}, not {found}"
+
+
+def keys_of(model: type[BaseModel]) -> list[str]:
+    """The keys that a model's mapping may have in a file."""
+    return [field.alias or name for name, field in model.model_fields.items()]
+
+
+def _subject(loc: Loc) -> str:
+    names = [step for step in loc if isinstance(step, str)]
+    if not names:
+        return ""
+    if len(loc) >= 2 and loc[-2] == "rules":
+        return "a rule"
+    return f"`{names[-1]}`"
+
+
+def _model_at(loc: Loc) -> type[BaseModel]:
+    """The model whose mapping has the key that ends this path."""
+    for step in reversed(loc[:-1]):
+        if isinstance(step, str) and step in _MODELS:
+            return _MODELS[step]
+    return Policy
+
+
+def _unknown_key(loc: Loc) -> str:
+    key, model = str(loc[-1]), _model_at(loc)
+    if key in LATER.get(model.__name__, ()):
+        return f"`{key}` is not supported yet: leave it out"
+    known = keys_of(model)
+    near = did_you_mean(key, known)
+    if near:
+        return f"unknown key `{key}`{near}"
+    for home, other in _HOMES:
+        if other is not model and (key in keys_of(other) or key in LATER.get(other.__name__, ())):
+            return f"unknown key `{key}` here: it belongs in {_quoted(home)}"
+    later = did_you_mean(key, sorted(LATER.get(model.__name__, ())))
+    if later:
+        return f"unknown key `{key}`{later} (which is not supported yet)"
+    listed = ", ".join(f"`{name}`" for name in known)
+    return f"unknown key `{key}`: only {listed} can stand here"
+
+
+def _quoted(home: str) -> str:
+    return home if " " in home else f"`{home}`"

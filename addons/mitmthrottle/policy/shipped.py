@@ -1,0 +1,54 @@
+"""Where policies are: the user's files, and those that come with mitmthrottle.
+
+The one rule: what looks like a path is a path; a bare word is a shipped policy's name.
+"""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+
+from mitmthrottle.policy.faults import Fault, PolicyError
+from mitmthrottle.policy.units import did_you_mean
+
+_PACKAGE = Path(__file__).resolve().parent.parent
+# a clone has them beside `addons`, a wheel inside the package
+_FOLDERS = (_PACKAGE.parent.parent / "policies", _PACKAGE / "policies")
+_SUFFIXES = (".yaml", ".yml")
+
+
+def shipped_policies() -> list[Path]:
+    """The policies that come with mitmthrottle, by name."""
+    for folder in _FOLDERS:
+        found = sorted(folder.glob("*.yaml"))
+        if found:
+            return found
+    return []
+
+
+def find_policy(name_or_path: str) -> Path:
+    """The file meant; PolicyError for a word that names no shipped policy.
+
+    A path need not exist: load_policy says so in its own words.
+    """
+    looks_like_path = name_or_path.endswith(_SUFFIXES) or any(
+        separator in name_or_path for separator in (os.sep, os.altsep) if separator
+    )
+    if looks_like_path or not name_or_path or Path(name_or_path).exists():
+        return Path(name_or_path).expanduser()
+    names = {path.stem: path for path in shipped_policies()}
+    if name_or_path in names:
+        return names[name_or_path]
+    near = did_you_mean(name_or_path, list(names))
+    listed = ", ".join(f"`{name}`" for name in names) or "none"
+    raise PolicyError(
+        [
+            Fault(
+                name_or_path,
+                0,
+                0,
+                "no such file, and no shipped policy has this name"
+                + (near or f": give a path, or one of {listed}"),
+            )
+        ]
+    )

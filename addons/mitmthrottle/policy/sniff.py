@@ -1,0 +1,107 @@
+"""What the first bytes of a body say: the magic numbers of photos, videos and audio.
+
+The one rule: a signature must be specific enough not to be met by text. Where a container may
+hold sound or pictures (MP4, Matroska, Ogg), it is video unless its first bytes say audio.
+"""
+
+from __future__ import annotations
+
+from typing import Literal
+
+Media = Literal["photo", "video", "audio"]
+
+_TEXT = frozenset(range(0x20, 0x7F)) | {0x09, 0x0A, 0x0C, 0x0D}
+_TS_PACKET_BYTES = 188
+_PHOTO_BRANDS = {b"avif", b"avis", b"heic", b"heix", b"heim", b"heis", b"hevc", b"mif1", b"msf1"}
+_AUDIO_BRANDS = {b"M4A ", b"M4B ", b"M4P "}
+_BOXES = {b"ftyp", b"styp", b"moof", b"sidx", b"moov", b"emsg", b"prft"}
+_BMP_HEADERS = {12, 40, 52, 56, 64, 108, 124}
+_PREFIXES: tuple[tuple[bytes, Media | None], ...] = (
+    (b"\xff\xd8\xff", "photo"),  # JPEG
+    (b"\x89PNG\r\n\x1a\n", "photo"),
+    (b"GIF87a", "photo"),
+    (b"GIF89a", "photo"),
+    (b"II*\x00", "photo"),  # TIFF
+    (b"MM\x00*", "photo"),
+    (b"\x00\x00\x00\x0cJXL \r\n\x87\n", "photo"),
+    (b"\xff\x0a", "photo"),  # JPEG XL, bare codestream
+    (b"\x00\x00\x01\x00", None),  # an icon is no photo
+    (b"\x1aE\xdf\xa3", "video"),  # WebM, Matroska
+    (b"FLV\x01", "video"),
+    (b"\x00\x00\x01\xba", "video"),  # MPEG program stream
+    (b"\x00\x00\x01\xb3", "video"),
+    (b"#EXTM3U", "video"),  # HLS
+    (b"ID3", "audio"),
+    (b"fLaC", "audio"),
+    (b"%PDF-", None),
+    (b"PK\x03\x04", None),
+    (b"\x1f\x8b\x08", None),
+    (b"wOF2", None),
+    (b"wOFF", None),
+)
+
+
+def kind_of_bytes(head: bytes) -> tuple[bool, Media | None]:
+    """(True, kind or None) when the bytes are known, (False, None) when they say nothing."""
+    for prefix, media in _PREFIXES:
+        if head.startswith(prefix):
+            return True, media
+    found = _riff(head) or _iso_media(head) or _ogg(head) or _frames(head) or _manifest(head)
+    if found is None and _is_bmp(head):
+        found = "photo"
+    return found is not None, found
+
+
+def looks_like_text(head: bytes) -> bool:
+    """Printable ASCII only, in the first 64 bytes and at least four of them."""
+    return len(head) >= 4 and _TEXT.issuperset(head[:64])
+
+
+def _riff(head: bytes) -> Media | None:
+    if head[:4] != b"RIFF":
+        return None
+    forms: dict[bytes, Media] = {b"WEBP": "photo", b"WAVE": "audio", b"AVI ": "video"}
+    return forms.get(head[8:12])
+
+
+def _iso_media(head: bytes) -> Media | None:
+    """MP4, QuickTime, HEIC, AVIF, and the fragments that DASH and HLS cut MP4 into."""
+    if head[4:8] not in _BOXES:
+        return None
+    if head[4:8] == b"ftyp" and head[8:12] in _PHOTO_BRANDS:
+        return "photo"
+    return "audio" if head[8:12] in _AUDIO_BRANDS else "video"
+
+
+def _ogg(head: bytes) -> Media | None:
+    if head[:4] != b"OggS":
+        return None
+    return "video" if b"\x80theora" in head[:128] or b"BBCD\x00" in head[:128] else "audio"
+
+
+def _frames(head: bytes) -> Media | None:
+    """Streams without a header: MPEG-TS packets, AAC (ADTS) and MPEG audio frames."""
+    if head[:1] == b"G" and len(head) > _TS_PACKET_BYTES:
+        ticks = head[::_TS_PACKET_BYTES][:5]
+        return "video" if ticks == b"G" * len(ticks) else None
+    if len(head) < 4 or head[0] != 0xFF or head[1] & 0xE0 != 0xE0:
+        return None
+    layer, bitrate, sampling = (head[1] >> 1) & 3, head[2] >> 4, (head[2] >> 2) & 3
+    if layer == 0:  # ADTS: sync of twelve bits, a sampling frequency that exists
+        return "audio" if head[1] & 0xF6 == 0xF0 and (head[2] >> 2) & 15 < 13 else None
+    version_exists = (head[1] >> 3) & 3 != 1
+    return "audio" if version_exists and bitrate not in (0, 15) and sampling != 3 else None
+
+
+def _manifest(head: bytes) -> Media | None:
+    """HLS and DASH manifests that begin with a byte order mark, white space or a comment."""
+    text = head.removeprefix(b"\xef\xbb\xbf").lstrip()
+    if text.startswith(b"#EXTM3U"):
+        return "video"
+    return "video" if text.startswith(b"<") and b"<MPD" in text[:1024] else None
+
+
+def _is_bmp(head: bytes) -> bool:
+    if head[:2] != b"BM" or len(head) < 18 or head[6:10] != bytes(4):
+        return False
+    return int.from_bytes(head[14:18], "little") in _BMP_HEADERS

@@ -1,0 +1,225 @@
+"""Quantities as people write them, and back: "128 kbit/s" -> 16000.0 bytes per second.
+
+The one rule: a quantity needs its unit. A bare number is refused with the unit that is missing,
+and `b` (bit) is never taken for `B` (byte). Kilo, mega and giga may be written in either case.
+Every function raises ValueError with a sentence that says what would be right.
+"""
+
+from __future__ import annotations
+
+import difflib
+import re
+
+LOWEST_RATE_BYTES_PER_S = 1.0
+HIGHEST_RATE_BYTES_PER_S = 125e9  # 1 Tbit/s: more than any proxy relays, so surely a slip
+HIGHEST_SIZE_BYTES = 2**50  # 1 PiB
+LONGEST_DURATION_S = 366 * 86400.0
+
+_NUMBER = re.compile(r"\s*([+-]?(?:[0-9]+(?:\.[0-9]*)?|\.[0-9]+))\s*(.*?)\s*", re.DOTALL)
+_PREFIXES = {"": 1, "k": 10**3, "m": 10**6, "g": 10**9, "t": 10**12}
+_BINARY = {"ki": 2**10, "mi": 2**20, "gi": 2**30, "ti": 2**40}
+_RATE_UNIT = re.compile(r"([kKmMgGtT]i?)?(b|B|[bB]its?|[bB]ytes?)(/s|/sec|/second|ps)?")
+_SIZE_UNIT = re.compile(r"([kKmMgGtT]i?)?(b|B|[bB]its?|[bB]ytes?)")
+_DURATIONS = {
+    "us": 1e-6,
+    "µs": 1e-6,
+    "ms": 1e-3,
+    "s": 1.0,
+    "sec": 1.0,
+    "min": 60.0,
+    "h": 3600.0,
+    "d": 86400.0,
+}
+_DURATION_WORDS = {
+    "m": "min",
+    "msec": "ms",
+    "seconds": "s",
+    "second": "s",
+    "minutes": "min",
+    "minute": "min",
+    "hours": "h",
+    "hour": "h",
+    "days": "d",
+    "day": "d",
+}
+
+
+def parse_rate(text: str) -> float:
+    """`128 kbit/s`, `1.5 Mbps`, `64 KiB/s` -> bytes per second."""
+    number, unit = _split(text, "a rate", "128 kbit/s")
+    found = _RATE_UNIT.fullmatch(unit)
+    if not unit or (found is None and unit.lower() in {*"kmgt", "k/s", "m/s", "g/s"}):
+        prefix = "M" if unit[:1].lower() == "m" else "G" if unit[:1].lower() == "g" else "k"
+        raise ValueError(
+            f"`{text}`: a rate needs a unit: did you mean `{number} {prefix}bit/s` "
+            f"or `{number} {prefix}B/s`?"
+        )
+    if found is None:
+        raise ValueError(
+            f"`{text}`: `{unit}` is no unit of a rate{_near(unit, _RATE_EXAMPLES)}; "
+            "write for example `128 kbit/s` or `16 kB/s`"
+        )
+    prefix, word, per = found.groups(default="")
+    if not per:
+        raise ValueError(f"`{text}`: a rate is per second: did you mean `{number} {unit}/s`?")
+    value = float(number) * _factor(prefix) / (8 if _is_bits(word) else 1)
+    if value <= 0:
+        raise ValueError(
+            f"`{text}`: a rate must be more than zero; to let nothing through, use `block`"
+        )
+    if not LOWEST_RATE_BYTES_PER_S <= value <= HIGHEST_RATE_BYTES_PER_S:
+        raise ValueError(
+            f"`{text}`: no rate can be that {'low' if value < 1 else 'high'}: "
+            "give one from `8 bit/s` to `1000 Gbit/s`"
+        )
+    return value
+
+
+def parse_size(text: str) -> int:
+    """`64 KiB`, `2 MB`, `512 B` -> bytes. Zero is a size; a part of a byte is not."""
+    number, unit = _split(text, "a size", "64 KiB")
+    found = _SIZE_UNIT.fullmatch(unit)
+    if not unit or (found is None and unit.lower() in set("kmgt")):
+        prefix = unit.upper() if unit else "K"
+        decimal = "k" if prefix == "K" else prefix
+        raise ValueError(
+            f"`{text}`: a size needs a unit: did you mean `{number} {prefix}iB` "
+            f"or `{number} {decimal}B`?"
+        )
+    if found is None:
+        raise ValueError(
+            f"`{text}`: `{unit}` is no unit of a size{_near(unit, _SIZE_EXAMPLES)}; "
+            "write for example `64 KiB` or `2 MB`"
+        )
+    prefix, word = found.groups(default="")
+    if _is_bits(word):
+        raise ValueError(
+            f"`{text}`: a size is in bytes, `b` is a bit: did you mean `{number} {prefix}B`?"
+        )
+    value = float(number) * _factor(prefix)
+    if value < 0:
+        raise ValueError(f"`{text}`: a size cannot be negative")
+    if value > HIGHEST_SIZE_BYTES:
+        raise ValueError(f"`{text}`: no body is that large: give at most `1024 TiB`")
+    return round(value)
+
+
+def parse_duration(text: str) -> float:
+    """`300 ms`, `2 s`, `10 min`, `1 h`, `1 d` -> seconds. Zero is a duration."""
+    number, unit = _split(text, "a duration", "300 ms")
+    if not unit:
+        raise ValueError(
+            f"`{text}`: a duration needs a unit: did you mean `{number} ms` or `{number} s`?"
+        )
+    if unit not in _DURATIONS:
+        right = _DURATION_WORDS.get(unit.lower())
+        if right is None and unit.lower() in _DURATIONS:
+            right = unit.lower()
+        hint = f": did you mean `{number} {right}`?" if right else _near(unit, list(_DURATIONS))
+        raise ValueError(
+            f"`{text}`: `{unit}` is no unit of a duration{hint}"
+            + ("" if right else "; write for example `300 ms`, `2 s`, `10 min` or `1 h`")
+        )
+    value = float(number) * _DURATIONS[unit]
+    if value < 0:
+        raise ValueError(f"`{text}`: a duration cannot be negative")
+    if value > LONGEST_DURATION_S:
+        raise ValueError(f"`{text}`: no duration can be that long: give at most `366 d`")
+    return value
+
+
+def parse_share(text: str) -> float:
+    """`50%` or `12.5 %` -> 0.5, 0.125. From 0 to 100 % inclusive."""
+    number, unit = _split(text, "a share", "50%")
+    if unit != "%":
+        value = float(number)
+        percent = value * 100 if 0 < value < 1 else value
+        guess = f"{percent:g}" if 0 <= percent <= 100 else "50"
+        raise ValueError(f"`{text}`: a share is in percent: did you mean `{guess}%`?")
+    if not 0 <= float(number) <= 100:
+        raise ValueError(f"`{text}`: a share is from `0%` to `100%`")
+    return float(number) / 100
+
+
+def format_rate(bytes_per_s: float) -> str:
+    """16000.0 -> `128 kbit/s`; six significant digits."""
+    return _scaled(bytes_per_s * 8, 1000, ("bit/s", "kbit/s", "Mbit/s", "Gbit/s"))
+
+
+def format_size(size_bytes: int) -> str:
+    """65536 -> `64 KiB`, 2000000 -> `2 MB`: whichever says it in fewer characters."""
+    binary = _scaled(size_bytes, 1024, ("B", "KiB", "MiB", "GiB", "TiB"))
+    decimal = _scaled(size_bytes, 1000, ("B", "kB", "MB", "GB", "TB"))
+    return min(binary, decimal, key=lambda text: len(text.replace("i", "")))
+
+
+def format_duration(seconds: float) -> str:
+    """0.3 -> `300 ms`, 90.0 -> `90 s`, 600.0 -> `10 min`; six significant digits."""
+    for unit in ("d", "h", "min"):
+        if seconds >= _DURATIONS[unit] and (seconds / _DURATIONS[unit]).is_integer():
+            return f"{seconds / _DURATIONS[unit]:g} {unit}"
+    if seconds >= 1 or seconds == 0:
+        return f"{_digits(seconds)} s"
+    return f"{_digits(seconds * 1e3)} ms" if seconds >= 1e-3 else f"{_digits(seconds * 1e6)} us"
+
+
+def format_share(share: float) -> str:
+    """0.5 -> `50%`."""
+    return f"{_digits(share * 100)}%"
+
+
+def did_you_mean(word: str, choices: list[str], before: str = ": did you mean ") -> str:
+    """A clause naming the nearest choice, or nothing when none is near."""
+    near = difflib.get_close_matches(word, choices, n=1, cutoff=0.6)
+    if not near:
+        folded = {choice.casefold(): choice for choice in choices}
+        near = [
+            folded[key]
+            for key in difflib.get_close_matches(word.casefold(), list(folded), n=1, cutoff=0.6)
+        ]
+    return f"{before}`{near[0]}`?" if near else ""
+
+
+_RATE_EXAMPLES = ["bit/s", "kbit/s", "Mbit/s", "Gbit/s", "B/s", "kB/s", "MB/s", "KiB/s", "kbps"]
+_SIZE_EXAMPLES = ["B", "kB", "MB", "GB", "KiB", "MiB", "GiB", "bytes"]
+
+
+def _split(text: str, what: str, example: str) -> tuple[str, str]:
+    found = _NUMBER.fullmatch(text)
+    if found is None:
+        if re.match(r"\s*[0-9]+,[0-9]", text):
+            raise ValueError(f"`{text}`: write decimals with a point: `{text.replace(',', '.')}`")
+        raise ValueError(f"`{text}`: {what} is a number and a unit, as in `{example}`")
+    number, unit = found.groups()
+    if len(number) > 30:
+        raise ValueError(f"`{text[:40]}`…: {what} with that many digits is surely a slip")
+    if "," in unit and unit[0] == ",":
+        raise ValueError(f"`{text}`: write decimals with a point: `{text.replace(',', '.')}`")
+    return number, unit
+
+
+def _factor(prefix: str) -> int:
+    key = prefix.lower()
+    return _BINARY[key] if key in _BINARY else _PREFIXES[key]
+
+
+def _is_bits(word: str) -> bool:
+    return word == "b" or word.lower() in {"bit", "bits"}
+
+
+def _near(unit: str, choices: list[str]) -> str:
+    return did_you_mean(unit, choices).rstrip("?")
+
+
+def _digits(value: float) -> str:
+    """Six significant digits, never in exponent form."""
+    text = f"{value:.6g}"
+    return f"{value:.0f}" if "e" in text else text
+
+
+def _scaled(value: float, step: int, units: tuple[str, ...]) -> str:
+    power = 0
+    while value >= step and power < len(units) - 1:
+        value /= step
+        power += 1
+    return f"{_digits(value)} {units[power]}"
