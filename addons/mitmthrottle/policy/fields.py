@@ -96,7 +96,14 @@ class Short:
         return {"anyOf": [self.of, handler(schema)]}
 
     def _expand(self, value: object) -> object:
-        return {self.key: value} if isinstance(value, str) or is_number(value) else value
+        if isinstance(value, str) or is_number(value):
+            return {self.key: value}
+        if value is None or isinstance(value, bool | list):
+            raise ValueError(
+                f"must be {self.of['description']}, as in `{self.of['examples'][0]}`, "
+                f"or a mapping, not {name_of_type(value)}"
+            )
+        return value
 
 
 def _as_list(value: object) -> object:
@@ -163,10 +170,10 @@ def _host_or_group(text: str) -> HostPattern | str:
 
 
 def _path_pattern(text: str) -> TextPattern:
-    if not text.startswith(("/", "*", "?", "~")):
+    if text and not text.startswith(("/", "*", "?", "~")):
         raise ValueError(
             f"`{text}`: a path starts with `/`: did you mean `/{text}`, "
-            f"`*{text}` (ends so) or `~{text}` (has it anywhere)?"
+            f"or `*{text.strip('*')}*` for anywhere in it?"
         )
     return TextPattern(text)
 

@@ -71,7 +71,8 @@ def parse_policy(text: str, file: str = "policy") -> Policy:
     root = read_tree(text, report)
     if root is None or root.keys is None:
         if not faults:
-            what = "the file is empty" if root is None or root.data is None else "no mapping"
+            empty = root is None or root.data is None
+            what = "the file is empty" if empty else "this is no mapping (`key: value`)"
             report(1, 1, f"{what}: a policy begins with `version: 1`")
         raise PolicyError(faults)
     policy = _check(root, report)

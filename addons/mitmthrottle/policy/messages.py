@@ -58,7 +58,7 @@ def explain_error(error: Any) -> tuple[Loc, bool, str]:
     subject = _subject(loc)
     if kind == "value_error":
         said = str(error["ctx"]["error"])
-        starts_itself = said.startswith(("`", "a ", "an ", "all ", "says ", "two ", "rule "))
+        starts_itself = said.startswith(("`", "a ", "an ", "all ", "two ", "rule ", "unknown "))
         return loc, at_key, said if starts_itself or not subject else f"{subject} {said}"
     found = name_of_type(error["input"])
     if kind in ("model_type", "model_attributes_type", "dict_type"):

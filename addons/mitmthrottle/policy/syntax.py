@@ -61,6 +61,9 @@ def explain_syntax(error: MarkedYAMLError, text: str) -> tuple[int, int, str]:
     lines = text.splitlines()
     if line <= len(lines) and re.match(r" *\t", lines[line - 1]):
         return line, column, _REMEDIES[0][1]
+    if "quoted scalar" in (error.context or "") and "end of stream" in said:
+        mark = error.context_mark  # where the quote opens, not where the file ends
+        line, column = mark.line + 1, mark.column + 1
     for pattern, remedy in _REMEDIES:
         found = re.search(pattern, error.problem or "") or re.search(pattern, said)
         if found:
