@@ -17,13 +17,8 @@ import click
 
 from mitmthrottle.explain import as_text, exchange_of_url, explain
 from mitmthrottle.lab.proxy import SCRIPT_PATH
-from mitmthrottle.policy import (
-    Policy,
-    PolicyError,
-    find_policy,
-    load_policy,
-    parse_size,
-)
+from mitmthrottle.policy import Policy, PolicyError, find_policy, load_policy
+from mitmthrottle.policy.units import parse_size
 
 
 @click.group(context_settings={"help_option_names": ["-h", "--help"]})

@@ -22,7 +22,8 @@ from mitmthrottle.lab.origin import running_origin
 from mitmthrottle.lab.proxy import RunningProxy, running_proxy
 from mitmthrottle.lab.verdict import Outcome, faults, outcome
 from mitmthrottle.lab.visits import OTHER_HOSTS, TWITTER_HOSTS, Visit, desktops, phones, plan
-from mitmthrottle.policy import Decider, find_policy, format_rate, load_policy
+from mitmthrottle.policy import Decider, find_policy, load_policy
+from mitmthrottle.policy.units import format_rate
 
 POLICY = "twitter-2021"
 
