@@ -153,7 +153,8 @@ def demo_command() -> None:
             f"the demo needs {missing.name}: pip install 'mitmthrottle[lab]'"
         ) from None
     try:
-        all_well = demo(Console(highlight=False))
+        # A pipe has no width of its own, and the table should not be folded for one.
+        all_well = demo(Console(width=None if sys.stdout.isatty() else 120))
     except ProxyNotStarted as error:
         raise click.ClickException(str(error)) from None
     sys.exit(0 if all_well else 1)

@@ -28,12 +28,13 @@ from mitmthrottle.policy.units import format_rate
 POLICY = "twitter-2021"
 
 
-def demo(console: Console) -> bool:
-    """Run it and print the table; True if all was as the policy asks.
+def demo(console: Console, policy_name: str = POLICY) -> bool:
+    """Run it and print the table; True if all was as the policy asks, and as the plan of
+    visits promises of the default policy.
 
     Raises ProxyNotStarted, PolicyError, and httpcore's errors if a fetch fails.
     """
-    path = find_policy(POLICY)
+    path = find_policy(policy_name)
     policy = load_policy(path)
     visits = plan(phones(), desktops())
     console.print(f"Policy {policy.name}: {policy.description or ''}".rstrip(), highlight=False)
@@ -50,7 +51,13 @@ def demo(console: Console) -> bool:
     console.print(_summary(lines, time.monotonic() - started), highlight=False)
     found = faults(lines)
     for fault in found:
-        console.print(f"not as asked: {fault}", style="bold red", highlight=False, markup=False)
+        console.print(
+            f"not as asked: {fault}",
+            style="bold red",
+            highlight=False,
+            markup=False,
+            soft_wrap=True,
+        )
     if not found:
         console.print("All as the policy asks.", style="bold green")
     return not found
@@ -129,6 +136,7 @@ class _Lines:
             f"{time.monotonic() - self._started:5.1f} s  {visit.visitor.name}: {visit.kind} of "
             f"{visit.host}, {fetched.size} bytes in {fetched.duration_s:.2f} s",
             highlight=False,
+            soft_wrap=True,
         )
 
 
