@@ -1,0 +1,196 @@
+"""Back-pressure to the origin: what a paced response has not passed on is not read either.
+
+Rule: whoever is not paced must not notice.  Only connections to hosts that some rule could match
+are touched at all, and on those every response that no rule matches gets its full speed back at
+its headers.
+
+*HTTP/1*: one response at a time has the connection, so the reader is stopped (`GatedReader`).
+asyncio by itself holds up to 256 KiB per read and 128 KiB per reader; both are made small while a
+response is paced.
+
+*HTTP/2*: a connection carries many responses, so the stream's flow-control window does it.
+mitmproxy announces windows of 2^31-1 bytes and acknowledges at once; `CreditClient` starts streams
+with 64 KiB and acknowledges a paced stream's bytes only when they have gone out to the client.
+The credit travels as an HTTP event, like data does.
+
+HTTP/3 has no such lever: aioquic acknowledges by itself.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any, ClassVar
+
+import h2.events
+from mitmproxy.connection import Connection
+from mitmproxy.proxy import commands, context, events, layer, server, tunnel
+from mitmproxy.proxy.layers import http
+from mitmproxy.proxy.layers.http._base import HttpEvent, ReceiveHttp
+from mitmproxy.proxy.layers.http._http2 import Http2Client
+
+SMALL_BYTES = 16 * 1024  # what may wait before our queue, and in it, at low rates
+LARGE_BYTES = 256 * 1024
+AHEAD_S = 0.05  # at high rates: what may wait, in seconds of the rate
+# HTTP/2: what a stream may send before its response's headers were looked at, and what a paced one
+# may have under way.  64 KiB is the protocol's own default; a higher rate needs more to be kept up
+# over a distance of 250 ms.
+STREAM_WINDOW_BYTES = 65_535
+WINDOW_S = 0.25
+LARGEST_WINDOW_BYTES = 4 * 1024 * 1024
+FULL_WINDOW_BYTES = 2**31 - 1  # mitmproxy's own
+
+
+def waiting_bytes(rate_bytes_per_s: float | None) -> int:
+    """How much of a response at that rate may wait in our queue before the origin is stopped."""
+    return int(min(max((rate_bytes_per_s or 0) * AHEAD_S, SMALL_BYTES), LARGE_BYTES))
+
+
+class GatedReader:
+    """A `StreamReader` that can be told not to read on.  mitmproxy only calls `read`."""
+
+    __slots__ = ("_open", "_opened", "_reader", "_size", "_transport")
+
+    def __init__(self, reader: asyncio.StreamReader, transport: object) -> None:
+        self._reader = reader
+        self._transport = transport
+        self._open = True
+        self._opened: asyncio.Event | None = None
+        self._size = LARGE_BYTES
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self._reader, name)
+
+    async def read(self, n: int = -1) -> bytes:
+        if self._open:
+            return await self._reader.read(min(n, self._size) if n > 0 else n)
+        while not self._open:
+            self._opened = asyncio.Event()
+            await self._opened.wait()
+        return await self._reader.read(min(n, self._size) if n > 0 else n)
+
+    def hold_at_most(self, size: int | None) -> None:
+        """Let asyncio hold about that many bytes; None: what it holds by default."""
+        # Attributes of asyncio's own classes, set only where they exist: uvloop has none of them.
+        self._size = size or LARGE_BYTES
+        if hasattr(self._reader, "_limit"):
+            self._reader._limit = size or 64 * 1024
+        if hasattr(self._transport, "max_size"):
+            if size:
+                self._transport.max_size = size
+            else:
+                self._transport.__dict__.pop("max_size", None)
+
+    def stop(self) -> None:
+        self._open = False
+
+    def go_on(self) -> None:
+        self._open = True
+        if self._opened is not None:
+            self._opened.set()
+            self._opened = None
+
+
+def gate(handler: server.ConnectionHandler, connection: Connection) -> None:
+    """Put a `GatedReader` before that server connection.  To be called in `server_connected`."""
+    transport = handler.transports[connection]
+    if isinstance(transport.reader, asyncio.StreamReader):
+        raw = getattr(transport.writer, "transport", None)
+        reader = GatedReader(transport.reader, raw)
+        reader.hold_at_most(SMALL_BYTES)  # until it is known that nothing is paced
+        # Typed as StreamReader there; `read` is all that is used (see guard.py).
+        transport.reader = reader  # type: ignore[assignment]
+
+
+def reader_of(
+    handler: server.ConnectionHandler, ctx: context.Context, parent: http.HttpLayer
+) -> GatedReader | None:
+    """The gated reader under a stream's server connection, also through an upstream proxy."""
+    connection: Connection = ctx.server
+    stacks = [*ctx.layers, parent.connections.get(ctx.server)]
+    for found in stacks:
+        if isinstance(found, tunnel.TunnelLayer) and found.conn is connection:
+            connection = found.tunnel_connection
+            break
+    transport = handler.transports.get(connection)
+    reader = transport.reader if transport else None
+    return reader if isinstance(reader, GatedReader) else None
+
+
+@dataclass
+class Credit(HttpEvent):
+    """That many bytes of a paced response have gone out to the client."""
+
+    size: int
+
+
+@dataclass
+class Admit(HttpEvent):
+    """The response's headers were looked at: give it a window for this rate; None: not paced."""
+
+    rate_bytes_per_s: float | None
+
+
+class CreditClient(Http2Client):
+    """An HTTP/2 connection to an origin on which paced streams are acknowledged late."""
+
+    might_match_host: ClassVar[Callable[[str], bool]]
+
+    def __init__(self, ctx: context.Context) -> None:
+        super().__init__(ctx)
+        address = ctx.server.address
+        names = {ctx.server.sni, ctx.client.sni, address[0] if address else None}
+        self.guarded = any(name and type(self).might_match_host(name) for name in names)
+        self._owed: dict[int, int] = {}  # bytes not yet acknowledged, by our stream id
+        if self.guarded:
+            self.h2_conn.local_settings.initial_window_size = STREAM_WINDOW_BYTES
+            self.h2_conn.local_settings.acknowledge()
+
+    def _handle_event(self, event: events.Event) -> layer.CommandGenerator[None]:
+        if isinstance(event, (Credit, Admit)):
+            ours = self.our_stream_id.get(event.stream_id)
+            if ours is not None and ours in self._owed:
+                if isinstance(event, Credit):
+                    self._acknowledge(ours, event.size)
+                else:
+                    self._admit(ours, event.rate_bytes_per_s)
+                yield from self._flush()
+        else:
+            yield from super()._handle_event(event)
+
+    def handle_h2_event(self, event: h2.events.Event) -> layer.CommandGenerator[bool]:
+        if isinstance(event, h2.events.DataReceived) and event.stream_id in self._owed:
+            if event.data:
+                self._owed[event.stream_id] += len(event.data)
+                yield ReceiveHttp(self.ReceiveData(event.stream_id, event.data))
+            if padding := event.flow_controlled_length - len(event.data):
+                self.h2_conn.acknowledge_received_data(padding, event.stream_id)
+            return False
+        if isinstance(event, h2.events.ResponseReceived) and self.guarded:
+            self._owed[event.stream_id] = 0
+        elif isinstance(event, (h2.events.StreamEnded, h2.events.StreamReset)):
+            # Nothing more comes on this stream, but its bytes count for the connection's window.
+            self._acknowledge(event.stream_id, self._owed.get(event.stream_id, 0))
+            self._owed.pop(event.stream_id, None)
+        return (yield from super().handle_h2_event(event))
+
+    def _admit(self, stream_id: int, rate_bytes_per_s: float | None) -> None:
+        if rate_bytes_per_s is None:
+            window = FULL_WINDOW_BYTES
+        else:
+            window = int(min(rate_bytes_per_s * WINDOW_S, LARGEST_WINDOW_BYTES))
+        if window > STREAM_WINDOW_BYTES and not self.is_closed(stream_id):
+            self.h2_conn.increment_flow_control_window(window - STREAM_WINDOW_BYTES, stream_id)
+        if rate_bytes_per_s is None and (owed := self._owed.pop(stream_id)):
+            self.h2_conn.acknowledge_received_data(owed, stream_id)
+
+    def _acknowledge(self, stream_id: int, size: int) -> None:
+        size = min(size, self._owed.get(stream_id, 0))
+        if size:
+            self._owed[stream_id] -= size
+            self.h2_conn.acknowledge_received_data(size, stream_id)
+
+    def _flush(self) -> layer.CommandGenerator[None]:
+        if data := self.h2_conn.data_to_send():
+            yield commands.SendData(self.conn, data)

@@ -1,0 +1,69 @@
+"""From a mitmproxy flow to the plain facts that a policy may look at.
+
+Rule: nothing later looks at the flow again to decide.
+"""
+
+from __future__ import annotations
+
+import ipaddress
+import time
+from dataclasses import replace
+
+from mitmproxy import http
+from mitmproxy.net.http.http1 import expected_http_body_size
+
+from mitmthrottle.policy import Exchange
+
+
+def exchange_of(flow: http.HTTPFlow, serial: int) -> Exchange:
+    """The exchange so far: before the response's headers, or after them."""
+    request = flow.request
+    exchange = Exchange(
+        host=_host(flow),
+        path=request.path,
+        method=request.method,
+        scheme=request.scheme,
+        port=request.port,
+        request_headers={name.lower(): value for name, value in request.headers.items()},
+        client_address=flow.client_conn.peername[0] if flow.client_conn.peername else None,
+        user=_user(flow),
+        time=time.time(),
+        serial=serial,
+    )
+    response = flow.response
+    if response is None:
+        return exchange
+    return replace(
+        exchange,
+        status=response.status_code,
+        content_type=response.headers.get("content-type"),
+        size=_size(flow),
+        websocket=response.status_code == 101
+        and request.headers.get("upgrade", "").lower() == "websocket",
+    )
+
+
+def _host(flow: http.HTTPFlow) -> str:
+    """The host that the client asked for; where it only gave an address, the TLS server name."""
+    host = flow.request.pretty_host
+    try:
+        ipaddress.ip_address(host.strip("[]"))
+    except ValueError:
+        return host
+    return flow.client_conn.sni or host
+
+
+def _user(flow: http.HTTPFlow) -> str | None:
+    credentials = flow.metadata.get("proxyauth")  # (name, password), set by mitmproxy's ProxyAuth
+    return credentials[0] if credentials else None
+
+
+def _size(flow: http.HTTPFlow) -> int | None:
+    """The declared size of the response's body in bytes; None if it is not declared."""
+    if flow.response is not None and flow.response.raw_content is not None:
+        return len(flow.response.raw_content)  # made by an addon
+    try:
+        size = expected_http_body_size(flow.request, flow.response)
+    except ValueError:
+        return None
+    return size if size is not None and size >= 0 else None

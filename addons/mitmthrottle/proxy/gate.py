@@ -1,0 +1,207 @@
+"""What a paced response holds back, and what it lets out when.
+
+Rule: nothing is lost.  Whatever goes in comes out in the same order and to the same byte; only the
+time differs.  No mitmproxy in here and no waiting: `release` says what may pass now and arranges
+to be asked again.
+"""
+
+from __future__ import annotations
+
+import enum
+from collections import deque
+from collections.abc import Callable
+from typing import Protocol
+
+from mitmthrottle.pacing import Pace
+
+CLOGGED_POLL_S = 0.02  # first look again at a client that does not read
+LONGEST_POLL_S = 0.2
+# mitmproxy closes a connection on which nothing happens (tcp_timeout 600 s, 20 s over UDP).  A
+# wake-up counts as something, so nobody sleeps longer than this.
+LONGEST_SLEEP_S = 10.0
+HEAD_BYTES = 512  # enough for every magic number we know
+
+
+class Head(enum.Enum):
+    """The place of the response's headers among what `release` lets out."""
+
+    HEAD = "head"
+
+
+HEAD = Head.HEAD
+
+
+class Surroundings(Protocol):
+    """What a gate needs from outside: a clock, its place in the schedule, its client."""
+
+    def now(self) -> float: ...
+    def wake_at(self, when: float) -> None: ...
+    def submit(self, pace: Pace, size: int) -> bool: ...
+    def piece_bytes(self, pace: Pace) -> int: ...
+    def client_is_clogged(self) -> bool: ...
+
+
+class Gate[Last]:
+    """A queue of body bytes and of what comes after them (trailers, end of message: `Last`).
+
+    `decide` is asked while the body has to tell what the response is: it gets the first bytes
+    (None where only the size is in question) and whether that was all, and may give the gate a
+    `pace` then.
+    """
+
+    def __init__(self, around: Surroundings, pace: Pace | None) -> None:
+        self.pace = pace
+        self.waiting_bytes = 0
+        self.seen_bytes = 0
+        self.sent_bytes = 0
+        self.first_piece_bytes = 0
+        self.first_sent: float | None = None
+        self.last_sent: float | None = None
+        self.ended = False  # everything has been let out
+        self.needs_head = False
+        self.ask_at_bytes: int | None = None
+        self.decide: Callable[[bytes | None, bool], None] | None = None
+        self._around = around
+        self._opened = around.now()
+        self._body: deque[bytes] = deque()
+        self._offset = 0  # bytes of the first chunk that are gone already
+        self._last: list[Last] = []
+        # Kept here, so that an error half-way through `release` loses nothing.
+        self._out: list[Head | bytes | Last] = []
+        self._complete = False
+        self.head_sent = False
+        self._granted = 0  # bytes that may leave now
+        self._asked = False
+        self._poll_s = CLOGGED_POLL_S
+
+    def __repr__(self) -> str:
+        return (
+            f"Gate({self.waiting_bytes} B waiting, {self.sent_bytes} B sent, "
+            f"{'asked' if self._asked else 'idle'}, complete={self._complete}, {self.pace})"
+        )
+
+    @property
+    def waited_s(self) -> float:
+        """Seconds since the response's headers came."""
+        return self._around.now() - self._opened
+
+    @property
+    def measured_bytes_per_s(self) -> float | None:
+        """Goodput from the first piece to the last, the first not counted; None before that."""
+        if self.first_sent is None or self.last_sent is None or self.last_sent <= self.first_sent:
+            return None
+        return (self.sent_bytes - self.first_piece_bytes) / (self.last_sent - self.first_sent)
+
+    def push(self, data: bytes) -> None:
+        self._body.append(data)
+        self.waiting_bytes += len(data)
+        self.seen_bytes += len(data)
+
+    def finish(self, last: Last, complete: bool) -> None:
+        """Trailers or the end of the message: they go out behind the body."""
+        self._last.append(last)
+        self._complete = self._complete or complete
+
+    def granted(self) -> None:
+        """The schedule has let through what was asked for."""
+        if self._asked and self.pace is not None and self.pace.claim is not None:
+            self._asked = False
+            self._granted = self.pace.claim.size
+
+    def repace(self, pace: Pace | None) -> None:
+        """Go on under another pace; a claim under the old one is the caller's to withdraw."""
+        self.pace = pace
+        self._asked = False
+
+    def learn(self) -> None:
+        """Ask `decide` if what has come in since tells more."""
+        decide = self.decide
+        if decide is None:
+            return
+        if self.needs_head:
+            if self._complete or self.seen_bytes:
+                self.needs_head = False
+                self.decide = None
+                decide(b"".join(self._body)[:HEAD_BYTES], self._complete)
+        elif self._complete or self.seen_bytes >= (self.ask_at_bytes or 0):
+            self.decide = None
+            decide(None, self._complete)
+
+    def discard(self) -> None:
+        """Drop what came from the origin: something else is sent in its place."""
+        self._body.clear()
+        self._offset = 0
+        self._last.clear()
+        self.waiting_bytes = 0
+        self._complete = False
+
+    def release(self) -> list[Head | bytes | Last]:
+        """What may pass now, in order."""
+        if self.needs_head:
+            return []
+        now = self._around.now()
+        if self.pace is not None and not self.head_sent:
+            start = self._opened + self.pace.delay_s
+            if start > now:
+                self._around.wake_at(min(start, now + LONGEST_SLEEP_S))
+                return []
+        if not self.head_sent:
+            self.head_sent = True
+            self._out.append(HEAD)
+        while self.waiting_bytes and (size := self._may_send()):
+            self._out.append(self._take(size))
+        if not self.waiting_bytes:
+            self._out += self._last
+            self._last.clear()
+            self.ended = self._complete
+        out, self._out = self._out, []
+        return out
+
+    def release_all(self) -> list[Head | bytes | Last]:
+        """Everything that is held, at once: the origin is gone, or the throttle is."""
+        self.decide = None
+        self.needs_head = False
+        self.pace = None
+        return self.release()
+
+    def _may_send(self) -> int:
+        """How many bytes may leave now; 0: not now, and a wake-up is on its way."""
+        if self.pace is None or self.pace.claim is None:
+            return self.waiting_bytes
+        if self._granted:
+            size = min(self._granted, self.waiting_bytes)
+            self._granted = 0
+            return size
+        if self._asked:
+            return 0
+        if self._around.client_is_clogged():
+            self._around.wake_at(self._around.now() + self._poll_s)
+            self._poll_s = min(2 * self._poll_s, LONGEST_POLL_S)
+            return 0
+        self._poll_s = CLOGGED_POLL_S
+        size = min(self._around.piece_bytes(self.pace), self.waiting_bytes)
+        if self._around.submit(self.pace, size):
+            return size
+        self._asked = True
+        return 0
+
+    def _take(self, size: int) -> bytes:
+        """The next `size` bytes of the body."""
+        parts: list[bytes] = []
+        missing = size
+        while missing:
+            chunk = self._body[0]
+            part = chunk[self._offset : self._offset + missing]
+            parts.append(part)
+            missing -= len(part)
+            self._offset += len(part)
+            if self._offset == len(chunk):
+                self._body.popleft()
+                self._offset = 0
+        self.waiting_bytes -= size
+        self.sent_bytes += size
+        self.last_sent = self._around.now()
+        if self.first_sent is None:
+            self.first_sent = self.last_sent
+            self.first_piece_bytes = size
+        return parts[0] if len(parts) == 1 else b"".join(parts)

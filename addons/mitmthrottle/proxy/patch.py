@@ -1,0 +1,65 @@
+"""Put our stream and our HTTP/2 client into mitmproxy, and take them out again.
+
+Rule: the only place that replaces anything of mitmproxy's.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections import defaultdict
+
+from mitmproxy.connection import Address
+from mitmproxy.proxy import server
+from mitmproxy.proxy.layers import http
+
+from .credit import CreditClient
+from .engine import Engine
+from .stream import PacedStream
+
+# mitmproxy lets a client have 5 connections to an address and holds each as long as it lives: with
+# an HTTP/2 client and an HTTP/1 origin, five slow photos make the page wait for its turn.
+DEFAULT_CONNECTIONS = 5
+PACED_CONNECTIONS = 500
+
+
+class Patch:
+    """While installed, new connections get our layers."""
+
+    def __init__(self, engine: Engine) -> None:
+        # mitmproxy looks these up as globals of its module, see guard.py.
+        self._ours = {
+            "HttpStream": type("PacedStream", (PacedStream,), {"engine": engine}),
+            "Http2Client": type(
+                "CreditClient",
+                (CreditClient,),
+                {"might_match_host": staticmethod(engine.might_match_host)},
+            ),
+        }
+        self._originals = {name: getattr(http, name) for name in self._ours}
+
+    def install(self) -> None:
+        for name, ours in self._ours.items():
+            setattr(http, name, ours)
+
+    def remove(self) -> None:
+        for name, original in self._originals.items():
+            setattr(http, name, original)
+
+
+class ConnectionSlots(defaultdict[Address, asyncio.Semaphore]):
+    """How many connections a client may have to an address: many where responses may be slow."""
+
+    def __init__(self, engine: Engine) -> None:
+        super().__init__()
+        self._engine = engine
+
+    def __missing__(self, address: Address) -> asyncio.Semaphore:
+        slow = self._engine.might_match_host(address[0])
+        slots = asyncio.Semaphore(PACED_CONNECTIONS if slow else DEFAULT_CONNECTIONS)
+        self[address] = slots
+        return slots
+
+
+def widen(handler: server.ConnectionHandler, engine: Engine) -> None:
+    """Lift the limit of five for paced hosts.  To be called in `client_connected`."""
+    handler.max_conns = ConnectionSlots(engine)
