@@ -55,10 +55,7 @@ def parse_rate(text: str) -> float:
             f"or `{number} {prefix}B/s`?"
         )
     if found is None:
-        raise ValueError(
-            f"`{text}`: `{unit}` is no unit of a rate{_near(unit, _RATE_EXAMPLES)}; "
-            "write for example `128 kbit/s` or `16 kB/s`"
-        )
+        raise _unit_fault(text, number, unit, "a rate", _RATE_UNITS)
     prefix, word, per = found.groups(default="")
     if not per:
         raise ValueError(f"`{text}`: a rate is per second: did you mean `{number} {unit}/s`?")
@@ -87,10 +84,7 @@ def parse_size(text: str) -> int:
             f"or `{number} {decimal}B`?"
         )
     if found is None:
-        raise ValueError(
-            f"`{text}`: `{unit}` is no unit of a size{_near(unit, _SIZE_EXAMPLES)}; "
-            "write for example `64 KiB` or `2 MB`"
-        )
+        raise _unit_fault(text, number, unit, "a size", _SIZE_UNITS)
     prefix, word = found.groups(default="")
     if _is_bits(word):
         raise ValueError(
@@ -115,11 +109,11 @@ def parse_duration(text: str) -> float:
         right = _DURATION_WORDS.get(unit.lower())
         if right is None and unit.lower() in _DURATIONS:
             right = unit.lower()
-        hint = f": did you mean `{number} {right}`?" if right else _near(unit, list(_DURATIONS))
-        raise ValueError(
-            f"`{text}`: `{unit}` is no unit of a duration{hint}"
-            + ("" if right else "; write for example `300 ms`, `2 s`, `10 min` or `1 h`")
-        )
+        if right:
+            raise ValueError(
+                f"`{text}`: `{unit}` is no unit of a duration: did you mean `{number} {right}`?"
+            )
+        raise _unit_fault(text, number, unit, "a duration", list(_DURATIONS))
     value = float(number) * _DURATIONS[unit]
     if value < 0:
         raise ValueError(f"`{text}`: a duration cannot be negative")
@@ -180,8 +174,13 @@ def did_you_mean(word: str, choices: list[str], before: str = ": did you mean ")
     return f"{before}`{near[0]}`?" if near else ""
 
 
-_RATE_EXAMPLES = ["bit/s", "kbit/s", "Mbit/s", "Gbit/s", "B/s", "kB/s", "MB/s", "KiB/s", "kbps"]
-_SIZE_EXAMPLES = ["B", "kB", "MB", "GB", "KiB", "MiB", "GiB", "bytes"]
+_RATE_UNITS = ["bit/s", "kbit/s", "Mbit/s", "Gbit/s", "B/s", "kB/s", "MB/s", "KiB/s", "kbps"]
+_SIZE_UNITS = ["B", "kB", "MB", "GB", "KiB", "MiB", "GiB", "bytes"]
+_EXAMPLES = {
+    "a rate": "`128 kbit/s` or `16 kB/s`",
+    "a size": "`64 KiB` or `2 MB`",
+    "a duration": "`300 ms`, `2 s`, `10 min` or `1 h`",
+}
 
 
 def _split(text: str, what: str, example: str) -> tuple[str, str]:
@@ -207,8 +206,11 @@ def _is_bits(word: str) -> bool:
     return word == "b" or word.lower() in {"bit", "bits"}
 
 
-def _near(unit: str, choices: list[str]) -> str:
-    return did_you_mean(unit, choices).rstrip("?")
+def _unit_fault(text: str, number: str, unit: str, what: str, units: list[str]) -> ValueError:
+    near = difflib.get_close_matches(unit, units, n=1, cutoff=0.6)
+    hint = f": did you mean `{number} {near[0]}`?" if near else ""
+    examples = "" if near else f"; write for example {_EXAMPLES[what]}"
+    return ValueError(f"`{text}`: `{unit}` is no unit of {what}{hint}{examples}")
 
 
 def _digits(value: float) -> str:
