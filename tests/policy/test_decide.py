@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+from ipaddress import ip_network
 from typing import Any
 
 import pytest
 
-from mitmthrottle.policy import Decider, Exchange, Policy, parse_policy
+from mitmthrottle.policy import Decider, Exchange, Policy, RateLimit, parse_policy
+from mitmthrottle.policy.clients import ClientMatch
 
 PHONE = (
     "Mozilla/5.0 (iPhone; CPU iPhone OS 17_4 like Mac OS X) AppleWebKit/605.1.15 "
@@ -270,6 +272,9 @@ def test_a_policy_made_in_python_takes_si_units_and_must_make_sense() -> None:
         {"version": 1, "name": "p", "rules": [{"then": {"rate": {"limit_bytes_per_s": 16000.0}}}]}
     )
     assert policy.rules[0].then.rate[0].limit_bytes_per_s == 16000.0
+    assert RateLimit(limit_bytes_per_s=125e9, per="client").describe() == "1000 Gbit/s per client"
+    inside = ClientMatch(address=(ip_network("10.0.0.0/8"),))
+    assert decider({"when": {"client": inside}}).decide(exchange(client_address="10.1.1.1")).rule
     with pytest.raises(ValueError, match="no group of `hosts` is named `x`"):
         decider({"when": {"host": "x"}})
     with pytest.raises(ValueError, match="two rules are named `a`"):

@@ -28,6 +28,7 @@ from mitmthrottle.policy import units
 from mitmthrottle.policy.hosts import HostPattern, is_group_word
 from mitmthrottle.policy.pattern import TextPattern
 
+_YAML_TYPES = (str, bool, int, float, list, tuple, dict, type(None))
 FROM_FILE = "from_file"  # key of the validation context that says the data came from YAML
 
 
@@ -128,7 +129,7 @@ def parsed[T](
     def validate(value: object) -> T:
         if isinstance(value, str):
             return parse(value)
-        if value.__class__.__module__.startswith("mitmthrottle."):
+        if not isinstance(value, _YAML_TYPES):
             return value  # type: ignore[return-value]  # already parsed, by a Python caller
         hint = f': put it in quotes, `"{value}"`' if is_number(value) else ""
         raise ValueError(f"must be {what}, as in `{example}`, not {name_of_type(value)}{hint}")

@@ -126,8 +126,10 @@ class HostPattern:
 
 def is_group_word(text: str) -> bool:
     """A word without a dot is a group's name; `localhost` and regexes are not."""
-    return not (text.startswith(("~", "*", ".")) or "." in _DOTS.sub(".", text)) and (
-        text.strip().lower() != "localhost" and ":" not in text and "/" not in text
+    return (
+        bool(text.strip())
+        and not (text.startswith(("~", "*", ".")) or "." in _DOTS.sub(".", text))
+        and (text.strip().lower() != "localhost" and ":" not in text and "/" not in text)
     )
 
 
@@ -137,6 +139,8 @@ def _searcher(source: str) -> re.Pattern[str]:
 
 
 def _refuse_slips(text: str, name: str) -> None:
+    if not name:
+        raise ValueError(f"`{text}` names no host: write for example `example.com`")
     if "://" in name:
         host = name.split("://", 1)[1].split("/", 1)[0]
         raise ValueError(f"`{text}` is a URL: write the host only, `{host}`")

@@ -190,7 +190,7 @@ def _split(text: str, what: str, example: str) -> tuple[str, str]:
             raise ValueError(f"`{text}`: write decimals with a point: `{text.replace(',', '.')}`")
         raise ValueError(f"`{text}`: {what} is a number and a unit, as in `{example}`")
     number, unit = found.groups()
-    if len(number) > 30:
+    if len(number) > 60:
         raise ValueError(f"`{text[:40]}`…: {what} with that many digits is surely a slip")
     if "," in unit and unit[0] == ",":
         raise ValueError(f"`{text}`: write decimals with a point: `{text.replace(',', '.')}`")
