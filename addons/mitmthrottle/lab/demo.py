@@ -20,7 +20,7 @@ from rich.table import Table
 from mitmthrottle.lab.client import Fetched, client, fetch
 from mitmthrottle.lab.origin import running_origin
 from mitmthrottle.lab.proxy import RunningProxy, running_proxy
-from mitmthrottle.lab.verdict import Outcome, faults, outcome
+from mitmthrottle.lab.verdict import Outcome, faults, outcome, rounded
 from mitmthrottle.lab.visits import OTHER_HOSTS, TWITTER_HOSTS, Visit, desktops, phones, plan
 from mitmthrottle.policy import Decider, find_policy, load_policy
 from mitmthrottle.policy.units import format_rate
@@ -178,16 +178,11 @@ def _table(lines: Sequence[Outcome]) -> Table:
             line.visit.visitor.name,
             line.rule or "-",
             "full speed" if line.asked_bytes_per_s is None else format_rate(line.asked_bytes_per_s),
-            _rounded(line.fetched.rate_bytes_per_s),
+            rounded(line.fetched.rate_bytes_per_s),
             f"{line.fetched.duration_s:.2f} s",
             style="yellow" if slowed else "",
         )
     return table
-
-
-def _rounded(rate_bytes_per_s: float) -> str:
-    """Bits per second to four figures: more would pretend to a precision that is not there."""
-    return format_rate(float(f"{rate_bytes_per_s * 8:.4g}") / 8)
 
 
 def _summary(lines: Sequence[Outcome], took_s: float) -> str:

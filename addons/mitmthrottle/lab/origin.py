@@ -139,6 +139,8 @@ def _thread(application: _Application, config: Config) -> Iterator[None]:
         )
         # It waits for its connections to end, some of which may be held back for minutes.
         await asyncio.wait({server}, timeout=_GRACE_S)
+        # Hypercorn's connections complain when they are cancelled; nobody needs to read it.
+        loops[0].set_exception_handler(lambda *_: None)
         if server.done() and not server.cancelled() and (fault := server.exception()):
             faults.append(fault)
         await _cancel_the_rest()
@@ -181,9 +183,15 @@ class _Application:
         if scope["type"] == "lifespan":
             await _lifespan(receive, send)
         elif scope["type"] == "http":
-            await self._respond(scope, send)
+            gone = asyncio.create_task(_until_gone(receive))
+            try:
+                await self._respond(scope, send, gone)
+            finally:
+                gone.cancel()
 
-    async def _respond(self, scope: HTTPScope, send: ASGISendCallable) -> None:
+    async def _respond(
+        self, scope: HTTPScope, send: ASGISendCallable, gone: asyncio.Task[None]
+    ) -> None:
         headers = {
             name.decode("latin-1"): value.decode("latin-1") for name, value in scope["headers"]
         }
@@ -216,12 +224,18 @@ class _Application:
             }
         )
         position = stop if scope["method"] == "HEAD" else start
-        while position < stop:
+        while position < stop and not gone.done():
             end = min(position + _PIECE_BYTES, stop)
             body = resource.read(position, end)
             await send({"type": "http.response.body", "body": body, "more_body": True})
             position = end
+            await asyncio.sleep(0)  # lets `gone` know
         await send({"type": "http.response.body", "body": b"", "more_body": False})
+
+
+async def _until_gone(receive: ASGIReceiveCallable) -> None:
+    while (await receive())["type"] != "http.disconnect":
+        pass
 
 
 def _conditions(

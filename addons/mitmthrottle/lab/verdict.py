@@ -61,6 +61,15 @@ def faults(outcomes: Sequence[Outcome]) -> list[str]:
     return found + _faults_of_share(outcomes)
 
 
+def rounded(rate_bytes_per_s: float) -> str:
+    """In bits per second to four figures: more would pretend to a precision that is not there.
+
+    >>> rounded(60_248.5)
+    '482 kbit/s'
+    """
+    return format_rate(float(f"{rate_bytes_per_s * 8:.4g}") / 8)
+
+
 def _faults_of(line: Outcome, free_from_bytes_per_s: float) -> list[str]:
     visit, fetched = line.visit, line.fetched
     where = f"{visit.visitor.name}, {visit.kind} of {visit.host}"
@@ -78,13 +87,13 @@ def _faults_of(line: Outcome, free_from_bytes_per_s: float) -> list[str]:
     if line.asked_bytes_per_s is None:
         if measured < free_from_bytes_per_s:
             found.append(
-                f"{where}: nothing slows it, yet it came at {format_rate(measured)}, less than "
+                f"{where}: nothing slows it, yet it came at {rounded(measured)}, less than "
                 f"{FREE_FACTOR} times the rate of the slowed ones"
             )
     elif abs(measured / line.asked_bytes_per_s - 1) > TOLERANCE:
         found.append(
             f"{where}: `{line.rule}` asks for {format_rate(line.asked_bytes_per_s)}, measured "
-            f"{format_rate(measured)} ({measured / line.asked_bytes_per_s - 1:+.1%}, allowed "
+            f"{rounded(measured)} ({measured / line.asked_bytes_per_s - 1:+.1%}, allowed "
             f"{TOLERANCE:.0%})"
         )
     return found
