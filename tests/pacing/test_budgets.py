@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import itertools
 import math
 import random
 
@@ -189,3 +190,28 @@ def test_lateness_is_made_up_for_and_no_more(rate: float, late: float, responses
     largest = max(size for _, size in run.everything())
     allowed = max(budget.burst_bytes, largest) + rate * min(late, CATCH_UP_S) + largest
     assert most_over_allowance(run.everything(), rate) <= allowed * (1 + 1e-6)
+
+
+def test_a_policer_bursts_at_line_speed_and_then_is_silent() -> None:
+    shaped, policed = Simulation(late_s=0.002), Simulation(late_s=0.002)
+    shaped.join("it", Budget(16e3, None, shaped.now))
+    policed.join("it", Budget(16e3, None, policed.now, policing=True))
+    shaped.run(20.0)
+    policed.run(20.0)
+    for run in (shaped, policed):
+        assert run.total("it") / 20 == pytest.approx(16e3, rel=0.03)
+    in_100_ms = list(windows(policed.sent["it"], policed.start, 0.1))
+    assert sum(1 for size in in_100_ms if size == 0) > 0.7 * len(in_100_ms)
+    assert max(in_100_ms) == pytest.approx(8000, rel=0.05)  # the burst, at once
+    assert min(list(windows(shaped.sent["it"], shaped.start, 0.1))[:-1]) > 0
+
+
+def test_a_policer_has_the_mean_of_a_shaper_from_the_second_burst_on() -> None:
+    run = Simulation(late_s=0.002)
+    run.join("it", Budget(16e3, None, run.now, policing=True))
+    run.run(60.0)
+    starts = [
+        when for (before, _), (when, _) in itertools.pairwise(run.sent["it"]) if when - before > 0.2
+    ]
+    between = sum(size for when, size in run.sent["it"] if starts[0] <= when < starts[-1])
+    assert between / (starts[-1] - starts[0]) == pytest.approx(16e3, rel=0.002)

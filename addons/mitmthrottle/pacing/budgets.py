@@ -16,6 +16,10 @@ video.
 inner budget has let through but an outer one holds up is *held*: it counts as spent, and the cap
 on idle tokens is lowered by it, so that the budget's promise stays true for what really leaves.
 
+*Policing*: a shaper lets each piece through as soon as there are tokens for it.  A policer spends
+all it has at line speed and then lets nothing through until the bucket is full again: the saw-tooth
+that a receiver sees behind a device which drops what exceeds the rate.
+
 *Late is not idle*: while somebody waits and the program itself wakes up late, tokens go on
 coming, up to `CATCH_UP_S` above the burst.  Without that, each late wake-up would lower the mean.
 """
@@ -28,6 +32,9 @@ from collections.abc import Hashable, Iterator
 from typing import Protocol
 
 DEFAULT_BURST_S = 0.1  # the burst where none is asked for, in seconds of the rate
+# Likewise for a policer: half a second on, half a second's worth of silence, which is what senders
+# show whose retransmission timer (200 ms at least) runs out again and again.
+POLICER_BURST_S = 0.5
 # What a new budget with the default burst starts with: enough for a first byte at once, and so
 # little that the mean over the first ten seconds is within 0.25 % of the rate.
 START_S = 0.025
@@ -44,9 +51,9 @@ class Claimant(Protocol):
 class Budget:
     """A token bucket with a fair queue.
 
-    `burst_bytes` None means 100 ms of the rate, whatever the rate becomes.  A budget with a burst
-    that was asked for starts full; one with the default burst has not idled yet and starts with
-    25 ms of the rate.
+    `burst_bytes` None means 100 ms of the rate, whatever the rate becomes (500 ms for a policer).
+    A budget with a burst that was asked for starts full, and so does a policer; a shaper with the
+    default burst has not idled yet and starts with 25 ms of the rate.
     """
 
     __slots__ = (
@@ -54,16 +61,26 @@ class Budget:
         "_held",
         "_level",
         "_queue",
+        "_refilling",
         "_serial",
         "_stamp",
         "_virtual",
         "burst_bytes",
         "due",
         "members",
+        "policing",
         "rate_bytes_per_s",
     )
 
-    def __init__(self, rate_bytes_per_s: float, burst_bytes: float | None, now: float) -> None:
+    def __init__(
+        self,
+        rate_bytes_per_s: float,
+        burst_bytes: float | None,
+        now: float,
+        *,
+        policing: bool = False,
+    ) -> None:
+        self._refilling = False  # a policer that has spent all it had
         self.members = 0  # responses that draw from this budget now
         self.due = math.inf  # when the schedule has this budget down to be served
         self._held = 0
@@ -71,8 +88,9 @@ class Budget:
         self._serial = 0
         self._virtual = 0.0
         self._stamp = now
-        self._set(rate_bytes_per_s, burst_bytes)
-        self._level = rate_bytes_per_s * START_S if burst_bytes is None else self.burst_bytes
+        self._set(rate_bytes_per_s, burst_bytes, policing)
+        fresh_shaper = burst_bytes is None and not policing
+        self._level = rate_bytes_per_s * START_S if fresh_shaper else self.burst_bytes
 
     def __repr__(self) -> str:
         return (
@@ -81,19 +99,28 @@ class Budget:
             f"waiting {len(self._queue)})"
         )
 
-    def _set(self, rate_bytes_per_s: float, burst_bytes: float | None) -> None:
+    def _set(self, rate_bytes_per_s: float, burst_bytes: float | None, policing: bool) -> None:
         if not (rate_bytes_per_s > 0 and math.isfinite(rate_bytes_per_s)):
             raise ValueError(f"a rate is a positive number of bytes/s, not {rate_bytes_per_s}")
         self.rate_bytes_per_s = rate_bytes_per_s
         self._asked_burst_bytes = burst_bytes
+        self.policing = policing
         if burst_bytes is None:
-            burst_bytes = rate_bytes_per_s * DEFAULT_BURST_S
+            burst_bytes = rate_bytes_per_s * (POLICER_BURST_S if policing else DEFAULT_BURST_S)
         self.burst_bytes = max(1.0, burst_bytes)
 
-    def change(self, rate_bytes_per_s: float, burst_bytes: float | None, now: float) -> None:
+    def change(
+        self,
+        rate_bytes_per_s: float,
+        burst_bytes: float | None,
+        now: float,
+        *,
+        policing: bool = False,
+    ) -> None:
         """Go on at another rate; what was earned so far stays, up to the new burst."""
         self._accrue(now)
-        self._set(rate_bytes_per_s, burst_bytes)
+        self._set(rate_bytes_per_s, burst_bytes, policing)
+        self._refilling = self._refilling and policing
         self._level = min(self._level, self.burst_bytes - self._held)
 
     @property
@@ -105,12 +132,16 @@ class Budget:
     def piece_limit_bytes(self) -> float:
         """No piece may be larger: an asked burst is a promise.  (The default burst is only a
         custom and may grow when very many responses are paced.)"""
+        if self.policing:
+            return self.burst_bytes / 4
         return self.burst_bytes if self._asked_burst_bytes is not None else math.inf
 
     def enqueue(self, claimant: Claimant, tag: float, now: float) -> float:
         """Wait in the queue.  `tag` is the claimant's last return value here (0 at first);
         returns its next tag."""
         self._accrue(now)
+        if self.policing and claimant.size > self._level:
+            self._refilling = True
         start = max(self._virtual, tag)
         self._serial += 1
         heapq.heappush(self._queue, (start, self._serial, claimant))
@@ -123,7 +154,10 @@ class Budget:
             heapq.heappop(queue)
         if not queue:
             return math.inf
-        missing = queue[0][2].size - self._level
+        size = queue[0][2].size
+        if self._held and size > self._cap():
+            return math.inf  # until what is held has left
+        missing = (self.burst_bytes if self._refilling else size) - self._level
         return self._stamp + missing / self.rate_bytes_per_s if missing > 0 else self._stamp
 
     def grant(self, now: float) -> Iterator[Claimant]:
@@ -132,13 +166,23 @@ class Budget:
         queue = self._queue
         # Due times are floats and `now` may be the due time itself: forgive a nanosecond.
         forgiven = 1e-9 * self.rate_bytes_per_s
-        while queue and (queue[0][2].withdrawn or queue[0][2].size <= self._level + forgiven):
+        if self._refilling and self._level + forgiven >= self.burst_bytes:
+            self._refilling = False
+        while queue and (queue[0][2].withdrawn or self._affords(queue[0][2].size, forgiven)):
             start, _, claimant = heapq.heappop(queue)
             if claimant.withdrawn:
                 continue
             self._virtual = start
             self._level -= claimant.size
             yield claimant
+
+    def _affords(self, size: int, forgiven: float) -> bool:
+        if self._refilling:
+            return False
+        if size <= self._level + forgiven:
+            return True
+        self._refilling = self.policing
+        return False
 
     def hold(self, size: int) -> None:
         """A piece that was let through here waits at an outer budget, until `settle` or
@@ -165,12 +209,17 @@ class Budget:
         if elapsed > 0:
             self._stamp = now
             self._level += elapsed * self.rate_bytes_per_s
-        cap = self.burst_bytes - self._held
-        if self._queue:
-            size = self._queue[0][2].size
-            cap = max(cap, size) + CATCH_UP_S * self.rate_bytes_per_s
+        cap = self._cap()
         if self._level > cap:
             self._level = cap
+
+    def _cap(self) -> float:
+        """The most tokens that there may be now."""
+        if not self._queue:
+            return self.burst_bytes - self._held
+        most = max(self.burst_bytes, self._queue[0][2].size)
+        # Whoever waits for what is held does not wait because of our lateness.
+        return most - self._held if self._held else most + CATCH_UP_S * self.rate_bytes_per_s
 
 
 class Shared:
@@ -190,13 +239,20 @@ class Shared:
         return len(self._budgets)
 
     def get(
-        self, key: Hashable, rate_bytes_per_s: float, burst_bytes: float | None, now: float
+        self,
+        key: Hashable,
+        rate_bytes_per_s: float,
+        burst_bytes: float | None,
+        now: float,
+        *,
+        policing: bool = False,
     ) -> Budget:
         """The budget of that key, made now if there is none."""
         self.sweep(now)
         budget = self._budgets.get(key)
         if budget is None:
-            budget = self._budgets[key] = Budget(rate_bytes_per_s, burst_bytes, now)
+            budget = Budget(rate_bytes_per_s, burst_bytes, now, policing=policing)
+            self._budgets[key] = budget
             self._watch(key, budget)
         return budget
 

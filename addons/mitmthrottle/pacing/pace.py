@@ -46,12 +46,16 @@ class Pace:
         if self.claim is None:
             return MAX_PIECE_BYTES
         share = limit = float("inf")
+        at_once = False
         for budget in self.claim.budgets:
             share = min(share, budget.share_bytes_per_s)
             limit = min(limit, budget.piece_limit_bytes)
-        seconds = max(PIECE_S, paced_responses / PIECES_PER_S)
+            at_once = at_once or budget.policing
+        if at_once:  # a policer spends what it has at line speed
+            return max(1, int(min(MAX_PIECE_BYTES, limit)))
         if self._first:  # what a new budget holds: the first byte leaves at once
             self._first = False
             return max(1, int(min(share * START_S, MAX_PIECE_BYTES, limit)))
+        seconds = max(PIECE_S, paced_responses / PIECES_PER_S)
         wanted = min(max(share * seconds, MIN_PIECE_BYTES), MAX_PIECE_BYTES)
         return max(1, int(min(wanted, limit)))

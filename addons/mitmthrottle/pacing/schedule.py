@@ -121,5 +121,6 @@ class Schedule:
                 claim.waiting = False
                 for passed in claim.budgets[:step]:
                     passed.settle(claim.size, now)
+                    self.touch(passed)
                 self._granted.append(claim)
         self.touch(budget)
