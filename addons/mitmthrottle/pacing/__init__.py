@@ -6,6 +6,18 @@ every call; bytes are body bytes; rates are bytes per second.
 
 from .budgets import Budget, Shared
 from .pace import Pace
+from .quota import Quota, Quotas
 from .schedule import Claim, Schedule
+from .timeline import Stalls, Timeline
 
-__all__ = ["Budget", "Claim", "Pace", "Schedule", "Shared"]
+__all__ = [
+    "Budget",
+    "Claim",
+    "Pace",
+    "Quota",
+    "Quotas",
+    "Schedule",
+    "Shared",
+    "Stalls",
+    "Timeline",
+]
