@@ -42,7 +42,7 @@ def test_a_quota_is_used_once_in_each_period() -> None:
 def test_quotas_of_an_old_period_are_forgotten() -> None:
     quotas = Quotas()
     for client in range(100):
-        quotas.get(("rule", client), 1000, "mon").take(1000, "mon")
-    assert not quotas.get(("rule", 5), 1000, "mon").take(1, "mon")
-    quotas.get(("rule", 5), 1000, "tue")
+        quotas.get("rule", client, 1000, "mon").take(1000, "mon")
+    assert not quotas.get("rule", 5, 1000, "mon").take(1, "mon")
+    quotas.get("rule", 5, 1000, "tue")
     assert len(quotas) == 1

@@ -36,35 +36,24 @@ class Quota:
 
 
 class Quotas:
-    """The quotas that several responses may use, by key.
+    """The quotas that several responses may use: one for each party under a rule.
 
     Kept as long as their period lasts: forgetting one earlier would give it out twice.
     """
 
-    __slots__ = ("_quotas",)
+    __slots__ = ("_by_rule",)
 
     def __init__(self) -> None:
-        self._quotas: dict[Hashable, tuple[Quota, Hashable]] = {}
+        self._by_rule: dict[Hashable, tuple[Hashable, dict[Hashable, Quota]]] = {}
 
     def __len__(self) -> int:
-        return len(self._quotas)
+        return sum(len(quotas) for _, quotas in self._by_rule.values())
 
-    def get(self, key: Hashable, free_bytes: int, period: Hashable) -> Quota:
-        found = self._quotas.get(key)
-        quota = found[0] if found else Quota(free_bytes)
+    def get(self, rule: Hashable, party: Hashable, free_bytes: int, period: Hashable) -> Quota:
+        then, quotas = self._by_rule.get(rule, (period, {}))
+        if then != period:
+            quotas = {}
+        self._by_rule[rule] = (period, quotas)
+        quota = quotas.setdefault(party, Quota(free_bytes))
         quota.free_bytes = free_bytes
-        if found is None or found[1] != period:
-            self._sweep(key, period)
-            self._quotas[key] = (quota, period)
         return quota
-
-    def _sweep(self, key: Hashable, period: Hashable) -> None:
-        """A new period has begun: forget what the last one left of the same rule."""
-        rule = key[0] if isinstance(key, tuple) else key
-        stale = [
-            other
-            for other, (_, then) in self._quotas.items()
-            if then != period and (other[0] if isinstance(other, tuple) else other) == rule
-        ]
-        for other in stale:
-            del self._quotas[other]
