@@ -22,10 +22,13 @@ from mitmthrottle.lab.origin import running_origin
 from mitmthrottle.lab.proxy import RunningProxy, running_proxy
 from mitmthrottle.lab.verdict import Outcome, faults, outcome, rounded
 from mitmthrottle.lab.visits import OTHER_HOSTS, TWITTER_HOSTS, Visit, desktops, phones, plan
-from mitmthrottle.policy import Decider, find_policy, load_policy
+from mitmthrottle.policy import Decider, Policy, find_policy, load_policy
 from mitmthrottle.policy.units import format_rate
 
 POLICY = "twitter-2021"
+
+_WIDE = 110
+"""Columns that the table takes with the rules' names in full."""
 
 
 def demo(console: Console, policy_name: str = POLICY) -> bool:
@@ -47,7 +50,7 @@ def demo(console: Console, policy_name: str = POLICY) -> bool:
         fetched = asyncio.run(_fetch_all(proxy, visits, watcher))
     decider = Decider(policy)
     lines = [outcome(decider, *pair) for pair in zip(visits, fetched, strict=True)]
-    console.print(_table(lines))
+    console.print(_table(lines, None if console.width >= _WIDE else policy))
     console.print(_summary(lines, time.monotonic() - started), highlight=False)
     found = faults(lines)
     for fault in found:
@@ -164,7 +167,9 @@ class _Bars:
         pass
 
 
-def _table(lines: Sequence[Outcome]) -> Table:
+def _table(lines: Sequence[Outcome], narrow: Policy | None) -> Table:
+    """With the rules' names, or on a narrow terminal their lines in the policy's file."""
+    places = {rule.name: f"line {rule.line}" for rule in narrow.rules} if narrow else {}
     table = Table(box=None, pad_edge=False, header_style="bold")
     for heading in ("host", "type", "client", "rule"):
         table.add_column(heading, overflow="fold")
@@ -176,7 +181,7 @@ def _table(lines: Sequence[Outcome]) -> Table:
             line.visit.host,
             line.visit.kind,
             line.visit.visitor.name,
-            line.rule or "-",
+            places.get(line.rule, line.rule) if line.rule else "-",
             "full speed" if line.asked_bytes_per_s is None else format_rate(line.asked_bytes_per_s),
             rounded(line.fetched.rate_bytes_per_s),
             f"{line.fetched.duration_s:.2f} s",
