@@ -106,7 +106,12 @@ def gate(handler: server.ConnectionHandler, connection: Connection) -> None:
 def reader_of(
     handler: server.ConnectionHandler, ctx: context.Context, parent: http.HttpLayer
 ) -> GatedReader | None:
-    """The gated reader under a stream's server connection, also through an upstream proxy."""
+    """The gated reader under a stream's HTTP/1 server connection, also through an upstream proxy.
+
+    None for HTTP/2: stopping its reader would stop every other stream of that connection.
+    """
+    if ctx.server.alpn == b"h2":
+        return None
     connection: Connection = ctx.server
     stacks = [*ctx.layers, parent.connections.get(ctx.server)]
     for found in stacks:
