@@ -1,0 +1,77 @@
+"""What the end-to-end tests share: the figures, nginx with its files, a folder for screenshots."""
+
+from __future__ import annotations
+
+import os
+import textwrap
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import pytest
+
+from mitmthrottle.lab.noise import noise
+from mitmthrottle.lab.site import media
+
+from .figures import Figures
+from .nginx import Nginx, running_nginx
+
+_FIGURES = pytest.StashKey[Figures]()
+
+HOSTS = ("*.example.org", "*.example.net")
+
+# Sparse: a photo of 100 MB takes no room, and what a body says does not matter to its rate.
+SPARSE = {"2mb.jpg": 2_000_000, "50mb.jpg": 50_000_000, "100mb.jpg": 100_000_000}
+
+
+def pytest_configure(config: pytest.Config) -> None:
+    config.stash[_FIGURES] = Figures()
+
+
+def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:
+    figures = terminalreporter.config.stash[_FIGURES]
+    if figures.lines:
+        terminalreporter.section("figures")
+        for line in figures.lines:
+            terminalreporter.write_line(line)
+
+
+@pytest.fixture(scope="session")
+def figures(pytestconfig: pytest.Config) -> Figures:
+    return pytestconfig.stash[_FIGURES]
+
+
+@pytest.fixture(scope="session")
+def artifacts(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Where screenshots go: MITMTHROTTLE_ARTIFACTS, or a temporary folder."""
+    chosen = os.environ.get("MITMTHROTTLE_ARTIFACTS")
+    folder = Path(chosen) if chosen else tmp_path_factory.mktemp("artifacts")
+    folder.mkdir(parents=True, exist_ok=True)
+    return folder
+
+
+@pytest.fixture(scope="session")
+def nginx(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Nginx]:
+    """nginx for all names of `HOSTS`, with photos, a video, a page and large files."""
+    root = tmp_path_factory.mktemp("www")
+    for name in ("photo-small.jpg", "photo.jpg", "photo-large.jpg", "video.mp4"):
+        (root / name).write_bytes(media(name))
+    for name, size in SPARSE.items():
+        with (root / name).open("wb") as file:
+            file.truncate(size)
+    (root / "page.html").write_bytes(b"<!doctype html><p>text " + b"and more text " * 1430)
+    (root / "4kb.jpg").write_bytes(media("photo.jpg")[:4096])
+    (root / "8mb.bin").write_bytes(noise(0, 8_000_000))
+    with running_nginx(root, HOSTS) as running:
+        yield running
+
+
+@pytest.fixture(scope="session")
+def policy(tmp_path_factory: pytest.TempPathFactory) -> Callable[[str], Path]:
+    """Write a policy's text to a file."""
+
+    def write(text: str) -> Path:
+        path = tmp_path_factory.mktemp("policy") / "policy.yaml"
+        path.write_text(textwrap.dedent(text))
+        return path
+
+    return write
