@@ -87,7 +87,10 @@ def test_the_schema_describes_the_file() -> None:
     }  # fmt: skip
     assert schema["required"] == ["version", "name", "rules"]
     then = schema["$defs"]["Then"]["properties"]
-    assert set(then) == {"rate", "burst", "delay", "block", "pass"}
+    assert set(then) == {
+        "like", "rate", "burst", "as", "delay", "stall", "cut", "block", "requests", "quota",
+        "stages", "trace", "from", "upload", "pass",
+    }  # fmt: skip
     assert "limit" in schema["$defs"]["RateLimit"]["properties"]
     when = schema["$defs"]["When"]["properties"]
-    assert {"host", "path", "content", "size", "client", "header", "share"} <= set(when)
+    assert {"host", "path", "content", "size", "client", "header", "share", "active"} <= set(when)

@@ -13,6 +13,7 @@ from collections.abc import Sequence
 from typing import ClassVar, Final, Protocol
 
 from mitmthrottle.policy import units
+from mitmthrottle.policy.active import Active
 from mitmthrottle.policy.clients import ClientMatch, matches_client
 from mitmthrottle.policy.content import KINDS, Kind, classify, mime_type, needs_first_bytes
 from mitmthrottle.policy.devices import device_of
@@ -20,6 +21,7 @@ from mitmthrottle.policy.exchange import Exchange
 from mitmthrottle.policy.pattern import TextPattern, glob_regex
 from mitmthrottle.policy.share import Share, unit_interval
 from mitmthrottle.policy.sizes import SizeRange
+from mitmthrottle.policy.zones import wall_clock
 
 NO: Final = 0
 YES: Final = 1
@@ -33,10 +35,12 @@ _UNSEEN: Final = object()
 class Facts:
     """An exchange, and what was worked out about it so far (once for all rules)."""
 
-    __slots__ = ("_kind", "exchange")
+    __slots__ = ("_destination", "_kind", "exchange")
 
-    def __init__(self, exchange: Exchange) -> None:
+    def __init__(self, exchange: Exchange, upload: bool = False) -> None:
         self.exchange = exchange
+        # what the response is wanted for says nothing of the request's body
+        self._destination = None if upload else exchange.request_headers.get("sec-fetch-dest")
         self._kind: object = _UNSEEN
 
     @property
@@ -57,9 +61,7 @@ class Facts:
         return (
             exchange.head is None
             and not (exchange.websocket or exchange.opaque or exchange.has_no_body)
-            and needs_first_bytes(
-                exchange.content_type, exchange.request_headers.get("sec-fetch-dest")
-            )
+            and needs_first_bytes(exchange.content_type, self._destination)
         )
 
     def _classify(self) -> Kind | None:
@@ -70,7 +72,7 @@ class Facts:
             return None
         return classify(
             exchange.content_type,
-            exchange.request_headers.get("sec-fetch-dest"),
+            self._destination,
             exchange.head,
             exchange.path,
         )
@@ -320,6 +322,29 @@ class Shared:
         if self._share.of == "responses":
             return unit_interval(self._seed, self._rule, str(exchange.serial))
         return unit_interval(self._seed, exchange.client_identity)
+
+
+class InForce:
+    """`active`: the time at which the question is asked."""
+
+    key: ClassVar[str] = "active"
+    of_response = False
+    __slots__ = ("_spans",)
+
+    def __init__(self, spans: tuple[Active, ...]) -> None:
+        self._spans = spans
+
+    def test(self, facts: Facts) -> int:
+        time, elapsed_s = facts.exchange.time, facts.exchange.elapsed_s
+        return YES if any(span.holds(time, elapsed_s) for span in self._spans) else NO
+
+    def why(self, facts: Facts) -> str:
+        exchange, wanted = facts.exchange, [span.describe() for span in self._spans]
+        clock = wall_clock(exchange.time, self._spans[0].tz)
+        return (
+            f"it is {clock:%a %Y-%m-%d %H:%M %Z}, {units.format_duration(exchange.elapsed_s)} "
+            f"after the start, not {_listed(wanted)}"
+        )
 
 
 def _size_of(exchange: Exchange) -> int | None:

@@ -8,7 +8,7 @@ and is asked again when enough has been seen. `decide` and `explain` share every
 from __future__ import annotations
 
 from collections.abc import Iterable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from mitmthrottle.policy.clients import ClientMatch
 from mitmthrottle.policy.conditions import (
@@ -20,6 +20,7 @@ from mitmthrottle.policy.conditions import (
     Content,
     Facts,
     Header,
+    InForce,
     OneOf,
     Path,
     Shared,
@@ -32,10 +33,10 @@ from mitmthrottle.policy.schema import Policy, Rule
 
 # The order in which `explain` names the condition that failed, as documented.
 ORDER = ("host", "path", "method", "scheme", "port", "status", "content", "size", "client",
-         "header", "share")  # fmt: skip
+         "header", "share", "active")  # fmt: skip
 # The order in which they are asked: cheap ones first.
-_CHEAP_FIRST = ("method", "scheme", "port", "status", "size", "path", "header", "client", "share",
-                "content")  # fmt: skip
+_CHEAP_FIRST = ("method", "scheme", "port", "status", "size", "active", "path", "header", "client",
+                "share", "content")  # fmt: skip
 
 
 @dataclass(frozen=True, slots=True)
@@ -104,10 +105,13 @@ class Decider:
 
     def decide(self, exchange: Exchange) -> Decision:
         """The first rule that matches, as far as can be told now."""
+        return self._first(exchange)
+
+    def _first(self, exchange: Exchange, upload: bool = False) -> Decision:
         candidates = self._index.candidates(exchange.host)
         if not candidates:
             return NOTHING
-        facts = Facts(exchange)
+        facts = Facts(exchange, upload)
         step: int | None = None
         for index in candidates:
             bound = self._rules[index]
@@ -137,6 +141,18 @@ class Decider:
             if all(condition.test(facts) == YES for condition in bound.on_request):
                 return NOTHING if bound.needs_response else Decision(bound.rule)
         return NOTHING
+
+    def decide_upload(self, exchange: Exchange) -> Decision:
+        """The rule that paces a request's body, or none.
+
+        The exchange's content type, size, `seen` and `head` are those of the request's body, and
+        there is no status yet. The first rule that matches decides, as ever: one without an
+        `upload` leaves the body alone.
+        """
+        decided = self._first(replace(exchange, status=None), upload=True)
+        if decided.rule is not None and decided.rule.then.upload is None:
+            return NOTHING
+        return decided
 
     def explain(self, exchange: Exchange) -> Decision:
         """The same decision, with the reason for every rule that it is not."""
@@ -205,4 +221,6 @@ def _bind(policy: Policy, rule: Rule) -> _Bound:
         conditions.append(Header(when.header))
     if when.share is not None:
         conditions.append(Shared(when.share, policy.seed, rule.name))
+    if when.active is not None:
+        conditions.append(InForce(when.active))
     return _Bound(rule, conditions)

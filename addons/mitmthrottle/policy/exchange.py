@@ -36,6 +36,7 @@ class Exchange:
     websocket: bool = False
     opaque: bool = False  # the payload cannot be read: host is the SNI, little else is known
     time: float = 0.0
+    elapsed_s: float = 0.0  # since the policy's start
     serial: int = 0  # nth response since the policy's start
 
     @property

@@ -139,8 +139,8 @@ def parsed[T](
 
 
 def _quantity[N: (int, float)](
-    parse: Callable[[str], N], what: str, example: str, unit: str
-) -> tuple[PlainValidator, WithJsonSchema]:
+    parse: Callable[[str], N], exact: Callable[[N], str], what: str, example: str, unit: str
+) -> tuple[PlainValidator, WithJsonSchema, PlainSerializer]:
     def validate(value: object, info: ValidationInfo) -> N:
         if isinstance(value, str):
             return parse(value)
@@ -151,16 +151,16 @@ def _quantity[N: (int, float)](
         raise ValueError(f"must be {what}, as in `{example}`, not {name_of_type(value)}")
 
     json = {"type": "string", "description": what, "examples": [example], "pattern": "[a-zA-Z]$"}
-    return PlainValidator(validate), WithJsonSchema(json)
+    return PlainValidator(validate), WithJsonSchema(json), PlainSerializer(exact)
 
 
-_rate = _quantity(units.parse_rate, "a rate", "128 kbit/s", "B/s")
-_size = _quantity(units.parse_size, "a size", "64 KiB", "B")
-_duration = _quantity(units.parse_duration, "a duration", "300 ms", "s")
+_rate = _quantity(units.parse_rate, units.exact_rate, "a rate", "128 kbit/s", "B/s")
+_size = _quantity(units.parse_size, units.exact_size, "a size", "64 KiB", "B")
+_duration = _quantity(units.parse_duration, units.exact_duration, "a duration", "300 ms", "s")
 
-type BytesPerSecond = Annotated[float, _rate[0], _rate[1]]
-type Bytes = Annotated[int, _size[0], _size[1]]
-type Seconds = Annotated[float, _duration[0], _duration[1]]
+type BytesPerSecond = Annotated[float, _rate[0], _rate[1], _rate[2]]
+type Bytes = Annotated[int, _size[0], _size[1], _size[2]]
+type Seconds = Annotated[float, _duration[0], _duration[1], _duration[2]]
 
 RATE_TEXT: dict[str, Any] = dict(_rate[1].json_schema or {})
 DURATION_TEXT: dict[str, Any] = dict(_duration[1].json_schema or {})

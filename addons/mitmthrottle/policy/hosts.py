@@ -102,6 +102,9 @@ class HostPattern:
             )
         return cls(text, kind, normal)
 
+    def __str__(self) -> str:
+        return self.text
+
     def matches(self, host: str) -> bool:
         """Whether a host (normalised here) is one that this pattern means."""
         name = normalise_host(host)

@@ -1,4 +1,4 @@
-"""The `rate` of a rule: how many bytes per second, and who shares them.
+"""The `rate` of a rule with its `burst` and `as`: how many bytes per second, and who shares them.
 
 The one rule: a list nests, all of its limits must agree; so each `per` stands in it once.
 """
@@ -7,16 +7,38 @@ from __future__ import annotations
 
 from typing import Annotated, Literal
 
-from pydantic import Field
+from pydantic import AfterValidator, Field
 
 from mitmthrottle.policy import units
-from mitmthrottle.policy.fields import RATE_TEXT, BytesPerSecond, Short, Strict, parsed, word_of
+from mitmthrottle.policy.fields import (
+    RATE_TEXT,
+    Bytes,
+    BytesPerSecond,
+    Short,
+    Strict,
+    parsed,
+    word_of,
+)
 
+As = Literal["shaper", "policer"]
+HOLDERS: tuple[As, ...] = ("shaper", "policer")
 Per = Literal["response", "connection", "client", "host", "rule"]
 PERS: tuple[Per, ...] = ("response", "connection", "client", "host", "rule")
 
 _per = parsed(word_of(PERS, "`per`"), "who shares the rate", "client", enum=list(PERS))
 PerField = Annotated[Per, _per[0], _per[2]]
+_as = parsed(word_of(HOLDERS, "way to hold a rate"), "a way to hold the rate", "policer",
+             enum=list(HOLDERS))  # fmt: skip
+AsField = Annotated[As, _as[0], _as[2]]
+
+
+def _burst(size: int) -> int:
+    if size < 1:
+        raise ValueError("a burst of no bytes lets nothing pass: give at least `1 KiB`")
+    return size
+
+
+BurstField = Annotated[Bytes, AfterValidator(_burst)]
 
 
 class RateLimit(Strict):

@@ -9,13 +9,20 @@ from typing import Any
 
 from pydantic import BaseModel
 
+from mitmthrottle.policy.active import Active
 from mitmthrottle.policy.clients import ClientMatch
+from mitmthrottle.policy.cut import Cut
 from mitmthrottle.policy.delay import Delay
 from mitmthrottle.policy.fields import name_of_type
 from mitmthrottle.policy.limits import RateLimit
-from mitmthrottle.policy.schema import LATER, Defaults, Policy, Rule
+from mitmthrottle.policy.quota import Quota
+from mitmthrottle.policy.requests import RequestLimit
+from mitmthrottle.policy.schema import Defaults, Policy, Rule
+from mitmthrottle.policy.stages import Stage
+from mitmthrottle.policy.stall import Stall
 from mitmthrottle.policy.then import Then
 from mitmthrottle.policy.units import did_you_mean
+from mitmthrottle.policy.upload import Upload
 from mitmthrottle.policy.when import When
 
 type Loc = tuple[str | int, ...]
@@ -29,6 +36,13 @@ _MODELS: dict[str, type[BaseModel]] = {
     "client": ClientMatch,
     "clients": ClientMatch,
     "defaults": Defaults,
+    "active": Active,
+    "stall": Stall,
+    "cut": Cut,
+    "requests": RequestLimit,
+    "quota": Quota,
+    "stages": Stage,
+    "upload": Upload,
 }
 _EXAMPLES = {
     "version": "version: 1",
@@ -36,6 +50,9 @@ _EXAMPLES = {
     "rules": "rules: [...]",
     "then": "then: {rate: 128 kbit/s}",
     "limit": "limit: 128 kbit/s",
+    "after": "after: 256 KiB",
+    "for": "for: 10 s",
+    "free": "free: 500 MiB",
 }
 _HOMES: tuple[tuple[str, type[BaseModel]], ...] = (
     ("when", When),
@@ -92,18 +109,13 @@ def _model_at(loc: Loc) -> type[BaseModel]:
 
 def _unknown_key(loc: Loc) -> str:
     key, model = str(loc[-1]), _model_at(loc)
-    if key in LATER.get(model.__name__, ()):
-        return f"`{key}` is not supported yet: leave it out"
     known = keys_of(model)
     near = did_you_mean(key, known)
     if near:
         return f"unknown key `{key}`{near}"
     for home, other in _HOMES:
-        if other is not model and (key in keys_of(other) or key in LATER.get(other.__name__, ())):
+        if other is not model and key in keys_of(other):
             return f"unknown key `{key}` here: it belongs in {_quoted(home)}"
-    later = did_you_mean(key, sorted(LATER.get(model.__name__, ())))
-    if later:
-        return f"unknown key `{key}`{later} (which is not supported yet)"
     listed = ", ".join(f"`{name}`" for name in known)
     return f"unknown key `{key}`: only {listed} can stand here"
 

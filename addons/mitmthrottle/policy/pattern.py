@@ -24,6 +24,9 @@ class TextPattern:
     def __post_init__(self) -> None:
         object.__setattr__(self, "matches", _compile(self.text, self.ignore_case))
 
+    def __str__(self) -> str:
+        return self.text
+
     @property
     def is_regex(self) -> bool:
         return self.text.startswith("~")

@@ -47,6 +47,7 @@ class Reach:
             and _within(its.port, mine.port)
             and _within(_codes(its.status), _codes(mine.status))
             and _share_covers(mine.share, its.share)
+            and _within(its.active, mine.active)
             and self._covers_hosts(other)
             and _patterns_cover(mine.path, its.path)
             and _content_covers(mine.content, its.content)

@@ -20,12 +20,11 @@ from pydantic import (
 from mitmthrottle.policy.clients import ClientMatch
 from mitmthrottle.policy.fields import Host, OneOrManyOf, Strict, name_of_type, parsed
 from mitmthrottle.policy.hosts import HostPattern
-from mitmthrottle.policy.limits import PerField
-from mitmthrottle.policy.then import THEN_LATER, BurstField, Then
-from mitmthrottle.policy.when import WHEN_LATER, When
-
-# Documented keys that this version does not have yet, by the model they belong to.
-LATER: dict[str, frozenset[str]] = {"When": WHEN_LATER, "Then": THEN_LATER}
+from mitmthrottle.policy.limits import BurstField, PerField, RateLimit
+from mitmthrottle.policy.stages import Stage
+from mitmthrottle.policy.then import Then
+from mitmthrottle.policy.upload import Upload
+from mitmthrottle.policy.when import When
 
 
 def _text(text: str) -> str:
@@ -96,15 +95,30 @@ class Defaults(Strict):
     per: PerField = "response"
 
     def apply(self, then: Then) -> Then:
-        """The effects with what they leave open filled in."""
-        if not then.rate:
-            return then
-        limits = tuple(
-            limit if "per" in limit.model_fields_set else limit.model_copy(update={"per": self.per})
-            for limit in then.rate
-        )
-        burst = self.burst if then.burst is None else then.burst
-        return then.model_copy(update={"rate": limits, "burst": burst})
+        """The effects with what they leave open filled in, uploads and stages among them."""
+        changes = self._changes(then)
+        if then.upload is not None:
+            upload = self._changes(then.upload)
+            if upload:
+                changes["upload"] = then.upload.model_copy(update=upload)
+        if any(stage.rate for stage in then.stages) and self.model_fields_set:
+            changes["stages"] = tuple(
+                stage.model_copy(update=self._changes(stage)) for stage in then.stages
+            )
+        return then.model_copy(update=changes) if changes else then
+
+    def _changes(self, part: Then | Upload | Stage) -> dict[str, object]:
+        changes: dict[str, object] = {}
+        if part.rate and "per" in self.model_fields_set:
+            changes["rate"] = tuple(self._limit(limit) for limit in part.rate)
+        if part.rate and part.burst is None and self.burst is not None:
+            changes["burst"] = self.burst
+        return changes
+
+    def _limit(self, limit: RateLimit) -> RateLimit:
+        if "per" in limit.model_fields_set:
+            return limit
+        return limit.model_copy(update={"per": self.per})
 
 
 class Policy(Strict):

@@ -17,13 +17,14 @@ _FOLDERS = (_PACKAGE.parent.parent / "policies", _PACKAGE / "policies")
 _SUFFIXES = (".yaml", ".yml")
 
 
+def policy_folder() -> Path:
+    """Where the policies are that come with mitmthrottle; their presets are in `presets`."""
+    return next((folder for folder in _FOLDERS if any(folder.glob("*.yaml"))), _FOLDERS[0])
+
+
 def shipped_policies() -> list[Path]:
     """The policies that come with mitmthrottle, by name."""
-    for folder in _FOLDERS:
-        found = sorted(folder.glob("*.yaml"))
-        if found:
-            return found
-    return []
+    return sorted(policy_folder().glob("*.yaml"))
 
 
 def find_policy(name_or_path: str) -> Path:

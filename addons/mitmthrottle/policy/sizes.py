@@ -50,6 +50,9 @@ class SizeRange:
             raise ValueError(f"`{text}` is every size: leave `size` out")
         return cls(text, lowest, None if highest == _NO_LIMIT else highest)
 
+    def __str__(self) -> str:
+        return self.text
+
     def contains(self, size_bytes: int) -> bool:
         """Whether a body of this size is meant."""
         return size_bytes >= self.lowest and (self.highest is None or size_bytes <= self.highest)

@@ -6,71 +6,71 @@ a file of its own (limits.py, delay.py, …) and one field here; how to pace is 
 
 from __future__ import annotations
 
+import math
+from functools import cached_property
+from pathlib import Path
 from typing import Annotated, Any, Literal, Self
 
-from pydantic import AfterValidator, Field, PlainValidator, WithJsonSchema, model_validator
+from pydantic import AfterValidator, Field, ValidationInfo, model_validator
 
 from mitmthrottle.policy import units
+from mitmthrottle.policy.block import BlockField, PassField
+from mitmthrottle.policy.conflicts import refuse_conflicts
+from mitmthrottle.policy.cut import Cut
 from mitmthrottle.policy.delay import DelayField
-from mitmthrottle.policy.fields import Bytes, OneOrMany, Strict, name_of_type
-from mitmthrottle.policy.limits import RateField, refuse_repeated
+from mitmthrottle.policy.fields import OneOrMany, Strict, parsed, word_of
+from mitmthrottle.policy.limits import AsField, BurstField, RateField, refuse_repeated
+from mitmthrottle.policy.presets import preset_name, presets
+from mitmthrottle.policy.quota import Quota
+from mitmthrottle.policy.requests import RequestsField
+from mitmthrottle.policy.stages import Stage, StagesField, Timeline
+from mitmthrottle.policy.stall import Stall
+from mitmthrottle.policy.trace import read_trace
+from mitmthrottle.policy.upload import Upload
 
-# Documented effects that this version does not have yet: refused by name.
-THEN_LATER = frozenset(
-    {"as", "stall", "cut", "requests", "quota", "stages", "trace", "upload", "like", "from"}
-)
-Block = int | Literal["reset", "timeout"]
+TRACES = "traces"  # key of the validation context: stages of each trace that was read already
 
-
-def _block(value: object) -> Block:
-    if value == "reset" or value == "timeout":
-        return value
-    if isinstance(value, str) and value.isascii() and value.isdigit() and len(value) < 9:
-        value = int(value)
-    if isinstance(value, int) and not isinstance(value, bool) and 400 <= value <= 599:
-        return value
-    near = units.did_you_mean(value, ["reset", "timeout"]) if isinstance(value, str) else ""
-    raise ValueError(
-        f"must be a status from 400 to 599, `reset` or `timeout`, not {name_of_type(value)}{near}"
-    )
+_preset = parsed(preset_name, "a preset", "wpt/3gslow")
+_from = parsed(word_of(("policy", "response"), "beginning"), "when stages begin", "response",
+               enum=["policy", "response"])  # fmt: skip
 
 
-def _pass(value: object) -> bool:
-    if value is not True:
-        raise ValueError(f"can only be `true`, not {name_of_type(value)}: or leave it out")
-    return True
+def _path(text: str) -> str:
+    if not text.strip():
+        raise ValueError("names no file: write for example `trace: train.csv`")
+    if not text.strip().lower().endswith((".csv", ".txt")):
+        raise ValueError(f"`{text}` is no CSV file: name one, as `train.csv`")
+    return text.strip()
 
 
-def _burst(size: int) -> int:
-    if size < 1:
-        raise ValueError("a burst of no bytes lets nothing pass: give at least `1 KiB`")
-    return size
-
-
-BlockField = Annotated[
-    Block,
-    PlainValidator(_block),
-    WithJsonSchema(
-        {
-            "anyOf": [
-                {"type": "integer", "minimum": 400, "maximum": 599},
-                {"enum": ["reset", "timeout"]},
-            ]
-        }
-    ),
-]
-BurstField = Annotated[Bytes, AfterValidator(_burst)]
-PassField = Annotated[bool, PlainValidator(_pass), WithJsonSchema({"const": True})]
+_trace = parsed(_path, "the path of a CSV file", "train.csv")
 
 
 class Then(Strict):
     """What happens to a response that a rule matched. `burst` is in bytes."""
 
+    like: Annotated[str, _preset[0], _preset[2]] | None = None
     rate: Annotated[tuple[RateField, ...], AfterValidator(refuse_repeated), OneOrMany()] = ()
     burst: BurstField | None = None
+    as_: AsField = Field("shaper", alias="as")
     delay: DelayField | None = None
+    stall: Stall | None = None
+    cut: Cut | None = None
     block: BlockField | None = None
+    requests: RequestsField = ()
+    quota: Quota | None = None
+    stages: StagesField = ()
+    trace: Annotated[str, _trace[0], _trace[2]] | None = None
+    from_: Annotated[Literal["policy", "response"], _from[0], _from[2]] = Field(
+        "policy", alias="from"
+    )
+    upload: Upload | None = None
     pass_: PassField = Field(False, alias="pass")
+
+    @property
+    def stages_repeat(self) -> bool:
+        """Whether the first stage follows the last (a trace's do)."""
+        return self.trace is not None
 
     @model_validator(mode="before")
     @classmethod
@@ -80,41 +80,112 @@ class Then(Strict):
         return value
 
     @model_validator(mode="after")
-    def _sensible(self) -> Self:
-        effects = [
-            name
-            for name, given in (
-                ("rate", self.rate),
-                ("delay", self.delay),
-                ("block", self.block),
-            )
-            if given
-        ]
-        if self.pass_:
-            others = effects + (["burst"] if self.burst else [])
-            if others:
-                raise ValueError(
-                    f"`pass` leaves the response alone, but `{others[0]}` is given too: "
-                    "keep one of them"
-                )
-            return self
-        if self.burst is not None and not self.rate:
-            raise ValueError("`burst` goes with a `rate`: add `rate: 128 kbit/s`, or leave it out")
-        if not effects:
-            raise ValueError("has no effect: add `rate`, `delay`, `block`, or `pass: true`")
-        if self.block is not None and self.rate:
-            raise ValueError("`block` sends no body that a `rate` could slow: keep one of them")
+    def _complete(self, info: ValidationInfo) -> Self:
+        refuse_conflicts(self)
+        if self.trace is not None:
+            self._fill("stages", _stages_of(self.trace, info))
+        if self.like is not None:
+            preset = presets()[self.like]
+            if not self.rate:
+                self._fill("rate", preset.rate)
+            if self.delay is None:
+                self._fill("delay", preset.delay)
+            if self.upload is None:
+                self._fill("upload", Upload.model_construct({"rate"}, rate=preset.upload_rate))
+            elif not self.upload.rate:
+                changes = {"rate": preset.upload_rate}
+                self._fill("upload", self.upload.model_copy(update=changes))
         return self
+
+    def _fill(self, name: str, value: object) -> None:
+        """Give a field what the file left open; it still counts as not given."""
+        # the one place where a frozen model is still being made
+        object.__setattr__(self, name, value)
+
+    def model_copy(self, *, update: Any = None, deep: bool = False) -> Self:
+        """As pydantic's, without what was worked out of the values before."""
+        copied = super().model_copy(update=update, deep=deep)
+        for worked_out in ("_timeline", "_at"):
+            copied.__dict__.pop(worked_out, None)
+        return copied
+
+    def at(self, elapsed_s: float) -> tuple[Then, float]:
+        """(the effects in force, until when) in seconds since the stages began.
+
+        The effects have no stages; until is infinite where they hold for ever. Without stages
+        that is this `then` itself. The same stage always gives the same object.
+        """
+        if not self.stages:
+            return self, math.inf
+        index, until = self._timeline.at(elapsed_s)
+        if index not in self._at:
+            self._at[index] = self._in_stage(None if index is None else self.stages[index])
+        return self._at[index], until
+
+    @cached_property
+    def _timeline(self) -> Timeline:
+        return Timeline(self.stages, self.stages_repeat)
+
+    @cached_property
+    def _at(self) -> dict[int | None, Then]:
+        return {}
+
+    def _in_stage(self, stage: Stage | None) -> Then:
+        """The rule's own effects with a stage's over them; None: after the last."""
+        own = {
+            name: getattr(self, name)
+            for name in type(self).model_fields
+            if name not in ("like", "stages", "trace", "from_", "pass_")
+        }
+        if stage is not None:
+            own["block"] = None
+            if stage.pass_:
+                own = {}
+            elif stage.block is not None:
+                own = {name: own[name] for name in ("delay", "requests", "quota", "upload")}
+            own |= {name: getattr(stage, name) for name in stage.effects}
+        elif self.block is not None:
+            own = {name: own[name] for name in ("block", "delay", "quota", "upload")}
+        doing = ("rate", "delay", "stall", "cut", "block", "requests", "upload", "pass_")
+        if not any(own.get(name) for name in doing):
+            own = {"pass_": True}
+        return Then.model_construct(set(own), **own)
 
     def describe(self) -> str:
         """`128 kbit/s per response, delay 300 ms`."""
         if self.pass_:
             return "pass"
-        parts = [limit.describe() for limit in self.rate]
+        parts = [f"like {self.like}"] if self.like else []
+        parts += [limit.describe() for limit in self.rate]
         if self.burst is not None:
             parts.append(f"burst {units.format_size(self.burst)}")
-        if self.delay is not None:
-            parts.append(f"delay {self.delay.describe()}")
+        if self.as_ == "policer":
+            parts.append("policed")
+        for name in ("delay", "stall", "cut"):
+            effect = getattr(self, name)
+            if effect is not None:
+                parts.append(f"{name} {effect.describe()}")
         if self.block is not None:
             parts.append(f"block {self.block}")
+        parts += [f"{limit.describe()} may start" for limit in self.requests]
+        if self.upload is not None:
+            parts.append(f"upload {self.upload.describe()}")
+        if self.trace is not None:
+            parts.append(f"trace {self.trace} ({len(self.stages)} stages)")
+        elif self.stages:
+            staged = "; ".join(stage.describe() for stage in self.stages)
+            began = " of each response" if self.from_ == "response" else ""
+            parts.append(f"stages{began} ({staged})")
+        if self.quota is not None:
+            parts.append(f"after {self.quota.describe()}")
         return ", ".join(parts)
+
+
+def _stages_of(trace: str, info: ValidationInfo) -> tuple[Stage, ...]:
+    known: dict[str, tuple[Stage, ...]] = (info.context or {}).get(TRACES, {})
+    if trace in known:
+        return known[trace]
+    stages, faults = read_trace(Path(trace), trace)
+    if faults:
+        raise ValueError(f"`{trace}` cannot be used: " + "; ".join(map(str, faults)))
+    return stages

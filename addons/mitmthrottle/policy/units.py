@@ -9,6 +9,8 @@ from __future__ import annotations
 
 import difflib
 import re
+from collections.abc import Iterable
+from decimal import Decimal
 
 LOWEST_RATE_BYTES_PER_S = 1.0
 HIGHEST_RATE_BYTES_PER_S = 125e9  # 1 Tbit/s: more than any proxy relays, so surely a slip
@@ -114,7 +116,7 @@ def parse_duration(text: str) -> float:
                 f"`{text}`: `{unit}` is no unit of a duration: did you mean `{number} {right}`?"
             )
         raise _unit_fault(text, number, unit, "a duration", list(_DURATIONS))
-    value = float(number) * _DURATIONS[unit]
+    value = round(float(number) * _DURATIONS[unit], 9)  # no clock tells less than a nanosecond
     if value < 0:
         raise ValueError(f"`{text}`: a duration cannot be negative")
     if value > LONGEST_DURATION_S:
@@ -160,6 +162,32 @@ def format_duration(seconds: float) -> str:
 def format_share(share: float) -> str:
     """0.5 -> `50%`."""
     return f"{_digits(share * 100)}%"
+
+
+def exact_rate(bytes_per_s: float) -> str:
+    """As `format_rate`, but such that `parse_rate` gives the same number again."""
+    text = format_rate(bytes_per_s)
+    return text if parse_rate(text) == bytes_per_s else f"{_plain(bytes_per_s)} B/s"
+
+
+def exact_size(size_bytes: int) -> str:
+    """As `format_size`, but such that `parse_size` gives the same number again."""
+    text = format_size(size_bytes)
+    return text if parse_size(text) == size_bytes else f"{size_bytes} B"
+
+
+def exact_duration(seconds: float) -> str:
+    """As `format_duration`, but such that `parse_duration` gives the same number again."""
+    text = format_duration(seconds)
+    return text if parse_duration(text) == seconds else f"{_plain(seconds)} s"
+
+
+def exact_percent(fraction: float) -> str:
+    """0.999 -> `99.9`: such that the number divided by 100 is the same fraction again."""
+    return next(
+        (text for text in _percents(fraction) if float(text) / 100 == fraction),
+        _plain(fraction * 100),
+    )
 
 
 def did_you_mean(word: str, choices: list[str], before: str = ": did you mean ") -> str:
@@ -217,6 +245,16 @@ def _digits(value: float) -> str:
     """Six significant digits, never in exponent form."""
     text = f"{value:.6g}"
     return f"{value:.0f}" if "e" in text else text
+
+
+def _plain(value: float) -> str:
+    """All the digits that the number has, never in exponent form."""
+    return format(Decimal(repr(value)), "f").removesuffix(".0")
+
+
+def _percents(fraction: float) -> Iterable[str]:
+    yield _digits(fraction * 100)
+    yield from (_plain(round(fraction * 100, places)) for places in range(6, 17))
 
 
 def _scaled(value: float, step: int, units: tuple[str, ...]) -> str:

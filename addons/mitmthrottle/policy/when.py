@@ -24,6 +24,7 @@ from pydantic.json_schema import JsonSchemaValue
 from pydantic_core import CoreSchema, core_schema
 
 from mitmthrottle.policy import units
+from mitmthrottle.policy.active import ActiveField
 from mitmthrottle.policy.clients import ClientMatch
 from mitmthrottle.policy.content import KINDS
 from mitmthrottle.policy.fields import (
@@ -40,9 +41,6 @@ from mitmthrottle.policy.fields import (
 )
 from mitmthrottle.policy.share import Share
 from mitmthrottle.policy.sizes import SizeRange, refuse_everything
-
-# Documented conditions that this version does not have yet: refused by name.
-WHEN_LATER = frozenset({"active"})
 
 _TOKEN = re.compile(r"[A-Za-z0-9!#$%&'*+.^_`|~-]+")
 _KIND_SLIPS: dict[str, str] = {f"{kind}s": str(kind) for kind in KINDS} | {
@@ -137,8 +135,8 @@ def _share(value: object) -> Share:
 
 def _share_text(share: Share) -> str | dict[str, Any]:
     if share.of == "clients":
-        return units.format_share(share.fraction)
-    return {"of": share.of, "percent": share.fraction * 100}
+        return f"{units.exact_percent(share.fraction)}%"
+    return {"of": share.of, "percent": f"{units.exact_percent(share.fraction)}%"}
 
 
 _SHARE_JSON: dict[str, Any] = {
@@ -247,6 +245,7 @@ class When(Strict):
     client: Many[ClientOrGroup] = None
     header: dict[HeaderName, OneOrManyOf[FoldedPattern]] | None = None
     share: ShareItem | None = None
+    active: ActiveField | None = None
 
     @model_validator(mode="before")
     @classmethod

@@ -1,0 +1,30 @@
+"""The `cut` of a rule: the body ends early.
+
+The one rule: what was sent before the cut was sent in order; `reset` is an error for the client,
+`close` looks as if the server had gone.
+"""
+
+from __future__ import annotations
+
+from typing import Annotated, Literal
+
+from pydantic import Field
+
+from mitmthrottle.policy import units
+from mitmthrottle.policy.fields import Bytes, Strict, parsed, word_of
+
+How = Literal["reset", "close"]
+HOWS: tuple[How, ...] = ("reset", "close")
+
+_how = parsed(word_of(HOWS, "way to cut"), "a way to cut", "reset", enum=list(HOWS))
+
+
+class Cut(Strict):
+    """The body ends after `after_bytes` bytes."""
+
+    after_bytes: Bytes = Field(alias="after")
+    how: Annotated[How, _how[0], _how[2]] = "reset"
+
+    def describe(self) -> str:
+        """`reset after 512 KiB`."""
+        return f"{self.how} after {units.format_size(self.after_bytes)}"

@@ -1,0 +1,134 @@
+"""A `trace`: a recorded rate over time, as a CSV file beside the policy, played again and again.
+
+The one rule: each line says from when (`seconds`, counted from the first line) which rate holds.
+It holds until the next line; the last one as long as the one before it, then all begins anew.
+
+    seconds,rate
+    0,5 Mbit/s
+    1.5,800 kbit/s
+
+Whatever the file holds, the answer is stages, or faults with the CSV's own lines.
+"""
+
+from __future__ import annotations
+
+import csv
+import math
+from pathlib import Path
+
+from mitmthrottle.policy.faults import Fault
+from mitmthrottle.policy.limits import RateLimit
+from mitmthrottle.policy.stages import Stage
+from mitmthrottle.policy.units import LONGEST_DURATION_S, parse_rate
+
+LARGEST_TRACE_BYTES = 8 * 2**20
+MOST_LINES = 20_000  # over five hours at one a second
+MOST_FAULTS = 20  # a file in another format has a fault in each line
+HEADER = ["seconds", "rate"]
+
+
+class _Refused(ValueError):
+    """What is wrong with a line, and in which column (of text) it begins."""
+
+    def __init__(self, column: int, message: str) -> None:
+        self.column = column
+        super().__init__(message)
+
+
+def read_trace(path: Path, name: str) -> tuple[tuple[Stage, ...], tuple[Fault, ...]]:
+    """The stages that a CSV file says; none, with faults, if it cannot be used.
+
+    `name` is what faults call the file.
+    """
+    try:
+        with path.open("rb") as file:
+            raw = file.read(LARGEST_TRACE_BYTES + 1)
+    except FileNotFoundError:
+        return _failed(name, 0, "no such file: a trace's path is relative to the policy file")
+    except (OSError, ValueError) as error:
+        reason = getattr(error, "strerror", None) or str(error)
+        return _failed(name, 0, f"cannot be read: {reason}")
+    if len(raw) > LARGEST_TRACE_BYTES:
+        return _failed(name, 0, "larger than 8 MiB: thin the trace out")
+    try:
+        text = raw.decode("utf-8-sig")
+    except UnicodeDecodeError as error:
+        return _failed(name, raw.count(b"\n", 0, error.start) + 1, "this is not UTF-8: save it so")
+    return parse_trace(text, name)
+
+
+def parse_trace(text: str, name: str) -> tuple[tuple[Stage, ...], tuple[Fault, ...]]:
+    """The same, of a text."""
+    faults: list[Fault] = []
+    points: list[tuple[float, float]] = []
+    for number, line in enumerate(text.splitlines(), 1):
+        if not line.strip() or line.lstrip().startswith("#"):
+            continue
+        if len(points) + len(faults) >= MOST_LINES:
+            return _failed(name, number, f"more than {MOST_LINES} lines: thin the trace out")
+        try:
+            cells = _cells(line)
+            if not points and not faults and [cell.strip().lower() for cell in cells] == HEADER:
+                continue
+            points.append(_point(line, cells, points))
+        except _Refused as refused:
+            faults.append(Fault(name, number, refused.column, str(refused)))
+            if len(faults) >= MOST_FAULTS:
+                break
+    if faults:
+        return (), tuple(faults)
+    if len(points) < 2:
+        return _failed(
+            name, 1, "a trace needs two lines at least, as `0,5 Mbit/s` and `1,1 Mbit/s`"
+        )
+    times = [time for time, _ in points]
+    times.append(2 * times[-1] - times[-2])
+    return tuple(
+        _stage(times[index + 1] - times[index], rate) for index, (_, rate) in enumerate(points)
+    ), ()
+
+
+def _cells(line: str) -> list[str]:
+    try:
+        return next(csv.reader([line], strict=True), [])
+    except csv.Error as error:
+        raise _Refused(1, f"this is not CSV: {error}") from None
+
+
+def _point(line: str, cells: list[str], before: list[tuple[float, float]]) -> tuple[float, float]:
+    if len(cells) != 2:
+        semicolon = ": write a comma, not `;`" if ";" in line else ", as `1.5,800 kbit/s`"
+        raise _Refused(1, f"a line has two columns, `seconds` and `rate`{semicolon}")
+    return _time(cells[0].strip(), before), _rate(cells[1].strip(), line.find(",") + 2)
+
+
+def _time(cell: str, before: list[tuple[float, float]]) -> float:
+    try:
+        time_s = float(cell)
+    except ValueError:
+        time_s = math.nan
+    if not abs(time_s) <= LONGEST_DURATION_S * 100:  # Unix seconds will do
+        raise _Refused(1, f"`{cell[:40]}` is no time: write a number of seconds, without a unit")
+    if before and time_s - before[-1][0] < 1e-3:
+        raise _Refused(1, f"`{cell}` is not later than the line before: put the lines in order")
+    return time_s
+
+
+def _rate(cell: str, column: int) -> float:
+    try:
+        return parse_rate(cell)
+    except ValueError as error:
+        if "more than zero" in str(error):
+            raise _Refused(
+                column, f"`{cell}`: no stage can be that slow: write `8 bit/s`, the lowest rate"
+            ) from None
+        raise _Refused(column, str(error)) from None
+
+
+def _stage(length_s: float, rate: float) -> Stage:
+    limit = RateLimit.model_construct({"limit_bytes_per_s"}, limit_bytes_per_s=rate)
+    return Stage.model_construct({"for_s", "rate"}, for_s=length_s, rate=(limit,))
+
+
+def _failed(name: str, line: int, message: str) -> tuple[tuple[Stage, ...], tuple[Fault, ...]]:
+    return (), (Fault(name, line, 1 if line else 0, message),)
