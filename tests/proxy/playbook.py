@@ -9,6 +9,7 @@ from __future__ import annotations
 import heapq
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from pathlib import Path
 
 from mitmproxy import connection, http
 from mitmproxy.addons.proxyserver import Proxyserver
@@ -42,6 +43,9 @@ class FakeClock:
 
     def submitted(self) -> None:
         pass
+
+    def soon(self, waker: Waker) -> None:
+        self.wake_at(self.time, waker)
 
     def stop(self) -> None:
         pass
@@ -122,6 +126,9 @@ class Wire:
     def request(self, text: str) -> None:
         self.feed(events.DataReceived(self.client, text.replace("\n", "\r\n").encode()))
 
+    def send(self, data: bytes) -> None:
+        self.feed(events.DataReceived(self.client, data))
+
     def respond(self, data: str | bytes) -> None:
         if isinstance(data, str):
             data = data.replace("\n", "\r\n").encode()
@@ -143,6 +150,10 @@ class Wire:
                     continue
                 raise AssertionError("a wake-up that waits")
         self.clock.time = end
+
+    def at_origin(self) -> bytes:
+        """All that the last server has got."""
+        return b"".join(data for _, data in self.sent.get(self.servers[-1], []))
 
     def received(self) -> bytes:
         """All that the client has got."""
@@ -174,8 +185,10 @@ def wire(policy: str) -> Iterator[Wire]:
         if tctx.master.addons.get("proxyserver") is None:
             tctx.master.addons.add(proxyserver)
         parsed = parse_policy(policy, "policy.yaml")
-        addon._policy_file = "policy.yaml"
-        addon.engine = Engine(parsed, proxyserver, clock, addon._matched, addon._ended)
+        addon._path = Path("policy.yaml")
+        addon._running = True
+        addon.control.policy = parsed
+        addon.engine = Engine(parsed, proxyserver, clock, addon)
         patch = Patch(addon.engine)
         patch.install()
         try:
@@ -183,3 +196,4 @@ def wire(policy: str) -> Iterator[Wire]:
         finally:
             patch.remove()
             addon.engine = None
+            addon._running = False

@@ -5,12 +5,13 @@ every call; bytes are body bytes; rates are bytes per second.
 """
 
 from .budgets import Budget, Shared
-from .pace import Pace
+from .pace import MAX_PIECE_BYTES, Pace
 from .quota import Quota, Quotas
 from .schedule import Claim, Schedule
 from .timeline import Stalls, Timeline
 
 __all__ = [
+    "MAX_PIECE_BYTES",
     "Budget",
     "Claim",
     "Pace",

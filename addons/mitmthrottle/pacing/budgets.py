@@ -89,8 +89,7 @@ class Budget:
         self._virtual = 0.0
         self._stamp = now
         self._set(rate_bytes_per_s, burst_bytes, policing)
-        fresh_shaper = burst_bytes is None and not policing
-        self._level = rate_bytes_per_s * START_S if fresh_shaper else self.burst_bytes
+        self.start_afresh(now)
 
     def __repr__(self) -> str:
         return (
@@ -108,6 +107,21 @@ class Budget:
         if burst_bytes is None:
             burst_bytes = rate_bytes_per_s * (POLICER_BURST_S if policing else DEFAULT_BURST_S)
         self.burst_bytes = max(1.0, burst_bytes)
+
+    def start_afresh(self, now: float) -> None:
+        """As if made now: for a response that waited before its first byte, which is not idling."""
+        self._stamp = now
+        if self._asked_burst_bytes is None and not self.policing:
+            self._level = self.rate_bytes_per_s * START_S
+        else:
+            self._level = self.burst_bytes
+
+    def is_set_to(self, rate_bytes_per_s: float, burst_bytes: float | None, policing: bool) -> bool:
+        return (self.rate_bytes_per_s, self._asked_burst_bytes, self.policing) == (
+            rate_bytes_per_s,
+            burst_bytes,
+            policing,
+        )
 
     def change(
         self,

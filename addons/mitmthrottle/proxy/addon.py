@@ -9,23 +9,23 @@ from __future__ import annotations
 import logging
 from pathlib import Path
 
-from mitmproxy import ctx, exceptions, http
+from mitmproxy import command, ctx, exceptions, http
 from mitmproxy.addonmanager import Loader
 from mitmproxy.addons.proxyserver import Proxyserver
 from mitmproxy.connection import Client
 from mitmproxy.hooks import UpdateHook
 from mitmproxy.proxy.server_hooks import ServerConnectionHookData
 
-from mitmthrottle.policy import Decision, Policy, PolicyError, Rule, find_policy, load_policy
+from mitmthrottle.policy import Policy, PolicyError, Rule, find_policy, load_policy
 
-from . import credit, mark
+from . import credit, engine, mark
+from .control import Control
 from .engine import Engine
-from .facts import exchange_of
+from .gate import Gate
 from .guard import require_known_mitmproxy
+from .live import LiveFile
 from .outcome import Outcome
-from .paced import Paced
 from .patch import Patch, widen
-from .wake import Clock
 
 logger = logging.getLogger(__name__)
 
@@ -35,12 +35,17 @@ class Throttle:
 
     def __init__(self) -> None:
         self.engine: Engine | None = None
-        self._policy: Policy | None = None
-        self._policy_file = ""
+        self.control = Control(self._use)
+        self._path: Path | None = None
         self._patch: Patch | None = None
+        self._live: LiveFile | None = None
         self._running = False
 
-    # -- options
+    @property
+    def policy_file(self) -> str:
+        return self._path.name if self._path else ""
+
+    # -- options and commands
 
     def load(self, loader: Loader) -> None:
         require_known_mitmproxy()
@@ -49,15 +54,17 @@ class Throttle:
             str,
             "",
             "Policy file that says which responses are slowed, for whom and how; or the name of "
-            "a policy that ships with mitmthrottle.",
+            "a policy that ships with mitmthrottle. The file is watched: a new version takes "
+            "over within a second, a broken one is reported and ignored.",
         )
 
     def configure(self, updated: set[str]) -> None:
-        if "throttle_policy" not in updated:
-            return
-        name = ctx.options.throttle_policy
+        if "throttle_policy" in updated:
+            self._load(ctx.options.throttle_policy)
+
+    def _load(self, name: str) -> None:
         if not name:
-            self._policy = None
+            self._path = None
             self._stop()
             return
         try:
@@ -65,43 +72,91 @@ class Throttle:
             policy = load_policy(path)
         except PolicyError as error:
             raise exceptions.OptionsError(str(error)) from None
-        self._policy, self._policy_file = policy, Path(path).name
-        if self.engine is not None:
-            self.engine.change_policy(policy)
-        elif self._running:
-            self._start(policy)
+        self._path = path
+        self.control.policy = policy
+        if self._running:
+            self._use(self.control.effective())
+            self._watch(path)
+
+    @command.command("throttle.status")  # type: ignore[untyped-decorator]  # mitmproxy's own
+    def status(self) -> str:
+        """What is slowed now, rule by rule."""
+        return self.control.status(self.engine)
+
+    @command.command("throttle.disable")  # type: ignore[untyped-decorator]
+    def disable(self, rule: str, revert_after: str = "") -> None:
+        """Switch a rule off, perhaps for a time only ("10 min")."""
+        self.control.disable(rule, revert_after)
+
+    @command.command("throttle.enable")  # type: ignore[untyped-decorator]
+    def enable(self, rule: str, revert_after: str = "") -> None:
+        """Take back what commands have changed of a rule, perhaps for a time only."""
+        self.control.enable(rule, revert_after)
+
+    @command.command("throttle.rate")  # type: ignore[untyped-decorator]
+    def rate(self, rule: str, rate: str, revert_after: str = "") -> None:
+        """Let a rule slow to another rate ("64 kbit/s"), perhaps for a time only."""
+        self.control.rate(rule, rate, revert_after)
+
+    # -- beginning and end
 
     def running(self) -> None:
         self._running = True
-        if self._policy is not None and self.engine is None:
-            self._start(self._policy)
+        if self._path is not None and self.control.policy is not None:
+            self._use(self.control.effective())
+            self._watch(self._path)
 
     def done(self) -> None:
         self._running = False
         self._stop()
 
-    def _start(self, policy: Policy) -> None:
+    def _use(self, policy: Policy) -> None:
+        """Slow by this policy from now on."""
+        if not self._running:
+            return
+        if self.engine is not None:
+            self.engine.change_policy(policy)
+            return
         proxyserver = ctx.master.addons.get("proxyserver")
         if not isinstance(proxyserver, Proxyserver):
             raise exceptions.OptionsError("mitmthrottle needs mitmproxy's proxyserver addon")
-        self.engine = Engine(policy, proxyserver, Clock(), self._matched, self._ended)
+        self.engine = engine.start(policy, proxyserver, self)
         self._patch = Patch(self.engine)
         self._patch.install()
         logger.info("mitmthrottle: %s, %d rules", policy.name, len(policy.rules))
 
+    def _watch(self, path: Path) -> None:
+        if self._live is not None:
+            self._live.stop()
+        self._live = LiveFile(path, self._reloaded, self._broken)
+
+    def _reloaded(self, policy: Policy) -> None:
+        self.control.policy = policy
+        self._use(self.control.effective())
+        logger.info("mitmthrottle: a new %s took over, %d rules", policy.name, len(policy.rules))
+
+    def _broken(self, error: PolicyError) -> None:
+        logger.error("mitmthrottle: the last good policy stays in force, since\n%s", error)
+
     def _stop(self) -> None:
+        if self._live is not None:
+            self._live.stop()
+            self._live = None
         if self._patch is not None:
             self._patch.remove()
             self._patch = None
+        self.control.stop()
         if self.engine is not None:
             self.engine.stop()
             self.engine = None
 
-    # -- hooks
+    # -- mitmproxy's hooks
 
     def client_connected(self, client: Client) -> None:
         if self.engine is not None and (handler := self.engine.handler_of(client)):
             widen(handler, self.engine)
+            if self.engine.paces_uploads():
+                credit.gate(handler, client, None)
 
     def client_disconnected(self, client: Client) -> None:
         if self.engine is not None:
@@ -114,51 +169,34 @@ class Throttle:
         names = {data.server.sni, data.client.sni, data.server.address and data.server.address[0]}
         matched = any(name and engine.might_match_host(name) for name in names)
         if (data.server.via or matched) and (handler := engine.handler_of(data.client)):
-            credit.gate(handler, data.server)
+            credit.gate(handler, data.server, credit.SMALL_BYTES)
 
     def requestheaders(self, flow: http.HTTPFlow) -> None:
-        """Where the request alone tells that it will be blocked, the origin is not asked."""
-        if self.engine is None or flow.response is not None:
-            return
-        try:
-            decision = self.engine.decide_request(exchange_of(flow, 0))
-            if decision.rule is not None and decision.rule.then.block is not None:
-                self.engine.block_request(flow, decision.rule)
-        except Exception:  # fail open: see the rule above
-            self.engine.failed(flow)
+        if self.engine is not None:
+            try:
+                self.engine.request_came(flow)
+            except Exception:  # fail open: see the rule above
+                self.engine.failed(flow)
 
     def responseheaders(self, flow: http.HTTPFlow) -> None:
-        if self.engine is None:
-            return
-        try:
-            self._decide(self.engine, flow)
-        except Exception:  # fail open: see the rule above
-            self.engine.failed(flow)
+        if self.engine is not None:
+            try:
+                self.engine.response_came(flow)
+            except Exception:  # fail open: see the rule above
+                self.engine.failed(flow)
 
     def error(self, flow: http.HTTPFlow) -> None:
         if self.engine is not None:
             self.engine.forget(flow)
 
-    def _decide(self, engine: Engine, flow: http.HTTPFlow) -> None:
-        response = flow.response
-        if response is None:
-            return
-        exchange = exchange_of(flow, engine.next_serial())
-        blocked_by = engine.blocked_by(flow)
-        decision = Decision(blocked_by, None) if blocked_by else engine.decide(exchange)
-        rule = decision.rule
-        if rule is None and not decision.needs_head and decision.size_step is None:
-            return
-        if rule is not None and rule.then.pass_:
-            return
-        streamed_anyway = bool(response.stream)
-        engine.hold(flow, Paced(engine, flow, exchange, decision, streamed_anyway))
-        if flow.response is not None:  # another one where the rule blocks
-            flow.response.stream = flow.response.stream or True
+    # -- what the engine tells us
 
-    def _matched(self, flow: http.HTTPFlow, rule: Rule) -> None:
-        mark.mark_start(flow, rule, self._policy_file)
+    def matched(self, flow: http.HTTPFlow, rule: Rule) -> None:
+        mark.mark_start(flow, rule, self.policy_file)
 
-    def _ended(self, flow: http.HTTPFlow, outcome: Outcome) -> None:
-        mark.mark_end(flow, outcome, self._policy_file)
+    def ended(self, flow: http.HTTPFlow, outcome: Outcome) -> None:
+        mark.mark_end(flow, outcome, self.policy_file)
         ctx.master.addons.trigger(UpdateHook([flow]))
+
+    def uploaded(self, flow: http.HTTPFlow, gate: Gate, outcome: str) -> None:
+        mark.mark_upload(flow, gate, outcome)

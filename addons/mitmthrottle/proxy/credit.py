@@ -26,9 +26,8 @@ from typing import Any, ClassVar
 import h2.events
 from mitmproxy.connection import Connection
 from mitmproxy.proxy import commands, context, events, layer, server, tunnel
-from mitmproxy.proxy.layers import http
 from mitmproxy.proxy.layers.http._base import HttpEvent, ReceiveHttp
-from mitmproxy.proxy.layers.http._http2 import Http2Client
+from mitmproxy.proxy.layers.http._http2 import Http2Client, Http2Connection, Http2Server
 
 SMALL_BYTES = 16 * 1024  # what may wait before our queue, and in it, at low rates
 LARGE_BYTES = 256 * 1024
@@ -92,75 +91,76 @@ class GatedReader:
             self._opened = None
 
 
-def gate(handler: server.ConnectionHandler, connection: Connection) -> None:
-    """Put a `GatedReader` before that server connection.  To be called in `server_connected`."""
+def gate(handler: server.ConnectionHandler, connection: Connection, at_most: int | None) -> None:
+    """Put a `GatedReader` before that connection, before mitmproxy reads from it.
+
+    `at_most` is what may be held until it is known whether anything is paced.
+    """
     transport = handler.transports[connection]
     if isinstance(transport.reader, asyncio.StreamReader):
         raw = getattr(transport.writer, "transport", None)
         reader = GatedReader(transport.reader, raw)
-        reader.hold_at_most(SMALL_BYTES)  # until it is known that nothing is paced
+        reader.hold_at_most(at_most)
         # Typed as StreamReader there; `read` is all that is used (see guard.py).
         transport.reader = reader  # type: ignore[assignment]
 
 
 def reader_of(
-    handler: server.ConnectionHandler, ctx: context.Context, parent: http.HttpLayer
+    handler: server.ConnectionHandler, layers: list[layer.Layer | None], peer: Connection
 ) -> GatedReader | None:
-    """The gated reader under a stream's HTTP/1 server connection, also through an upstream proxy.
-
-    None for HTTP/2: stopping its reader would stop every other stream of that connection.
-    """
-    if ctx.server.alpn == b"h2":
-        return None
-    connection: Connection = ctx.server
-    stacks = [*ctx.layers, parent.connections.get(ctx.server)]
-    for found in stacks:
-        if isinstance(found, tunnel.TunnelLayer) and found.conn is connection:
-            connection = found.tunnel_connection
+    """The gated reader under a stream's connection to that peer, also through tunnels."""
+    for found in layers:
+        if isinstance(found, tunnel.TunnelLayer) and found.conn is peer:
+            peer = found.tunnel_connection
             break
-    transport = handler.transports.get(connection)
+    transport = handler.transports.get(peer)
     reader = transport.reader if transport else None
     return reader if isinstance(reader, GatedReader) else None
 
 
 @dataclass
 class Credit(HttpEvent):
-    """That many bytes of a paced response have gone out to the client."""
+    """That many bytes of a paced body have gone out on the other side."""
 
     size: int
 
 
 @dataclass
 class Admit(HttpEvent):
-    """The response's headers were looked at: give it a window for this rate; None: not paced."""
+    """The message's headers were looked at: give its body a window for this rate (infinity: as
+    fast as may be, but still acknowledged as it goes out); None: it is not paced."""
 
     rate_bytes_per_s: float | None
 
 
-class CreditClient(Http2Client):
-    """An HTTP/2 connection to an origin on which paced streams are acknowledged late."""
+class Credited(Http2Connection):
+    """An HTTP/2 connection on which paced streams are acknowledged when their bytes go out."""
 
-    might_match_host: ClassVar[Callable[[str], bool]]
+    guarded: bool
+    _owed: dict[int, int]  # bytes not yet acknowledged, by this connection's stream ids
+    Headers: ClassVar[type[h2.events.Event]]  # what begins a message from the peer
 
-    def __init__(self, ctx: context.Context) -> None:
-        super().__init__(ctx)
-        address = ctx.server.address
-        names = {ctx.server.sni, ctx.client.sni, address[0] if address else None}
-        self.guarded = any(name and type(self).might_match_host(name) for name in names)
-        self._owed: dict[int, int] = {}  # bytes not yet acknowledged, by our stream id
-        if self.guarded:
+    def _guard(self, guarded: bool) -> None:
+        self.guarded = guarded
+        self._owed = {}
+        if guarded:
             self.h2_conn.local_settings.initial_window_size = STREAM_WINDOW_BYTES
             self.h2_conn.local_settings.acknowledge()
 
+    def own_stream_id(self, stream_id: int) -> int | None:
+        """This connection's id of a stream; None if it has none (any more)."""
+        raise NotImplementedError
+
     def _handle_event(self, event: events.Event) -> layer.CommandGenerator[None]:
         if isinstance(event, (Credit, Admit)):
-            ours = self.our_stream_id.get(event.stream_id)
-            if ours is not None and ours in self._owed:
+            own = self.own_stream_id(event.stream_id)
+            if own is not None and own in self._owed:
                 if isinstance(event, Credit):
-                    self._acknowledge(ours, event.size)
+                    self._acknowledge(own, event.size)
                 else:
-                    self._admit(ours, event.rate_bytes_per_s)
-                yield from self._flush()
+                    self._admit(own, event.rate_bytes_per_s)
+                if data := self.h2_conn.data_to_send():
+                    yield commands.SendData(self.conn, data)
         else:
             yield from super()._handle_event(event)
 
@@ -172,8 +172,8 @@ class CreditClient(Http2Client):
             if padding := event.flow_controlled_length - len(event.data):
                 self.h2_conn.acknowledge_received_data(padding, event.stream_id)
             return False
-        if isinstance(event, h2.events.ResponseReceived) and self.guarded:
-            self._owed[event.stream_id] = 0
+        if isinstance(event, self.Headers) and self.guarded:
+            self._owed[event.stream_id] = 0  # type: ignore[attr-defined]  # both kinds have one
         elif isinstance(event, (h2.events.StreamEnded, h2.events.StreamReset)):
             # Nothing more comes on this stream, but its bytes count for the connection's window.
             self._acknowledge(event.stream_id, self._owed.get(event.stream_id, 0))
@@ -196,6 +196,32 @@ class CreditClient(Http2Client):
             self._owed[stream_id] -= size
             self.h2_conn.acknowledge_received_data(size, stream_id)
 
-    def _flush(self) -> layer.CommandGenerator[None]:
-        if data := self.h2_conn.data_to_send():
-            yield commands.SendData(self.conn, data)
+
+class CreditClient(Credited, Http2Client):
+    """Towards an origin: responses are paced."""
+
+    Headers = h2.events.ResponseReceived
+    might_match_host: ClassVar[Callable[[str], bool]]
+
+    def __init__(self, ctx: context.Context) -> None:
+        super().__init__(ctx)
+        address = ctx.server.address
+        names = {ctx.server.sni, ctx.client.sni, address[0] if address else None}
+        self._guard(any(name and type(self).might_match_host(name) for name in names))
+
+    def own_stream_id(self, stream_id: int) -> int | None:
+        return self.our_stream_id.get(stream_id)
+
+
+class CreditServer(Credited, Http2Server):
+    """Towards a client: uploads are paced."""
+
+    Headers = h2.events.RequestReceived
+    uploads_paced: ClassVar[Callable[[], bool]]
+
+    def __init__(self, ctx: context.Context) -> None:
+        super().__init__(ctx)
+        self._guard(type(self).uploads_paced())
+
+    def own_stream_id(self, stream_id: int) -> int | None:
+        return stream_id

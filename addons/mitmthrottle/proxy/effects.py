@@ -1,4 +1,4 @@
-"""From what a rule says to what paces a response: its delay and the budgets that it draws from.
+"""From what a rule says to what paces a body: its delay and the budgets that it draws from.
 
 Rule: a budget belongs to a rule and to what it counts `per`; only `per: response` is a response's
 own.  Whoever comes back with the same key draws from the same budget.
@@ -12,7 +12,7 @@ from collections.abc import Hashable
 from dataclasses import dataclass
 
 from mitmthrottle.pacing import Budget, Shared
-from mitmthrottle.policy import Exchange, RateLimit, Rule, normalise_host
+from mitmthrottle.policy import Delay, Exchange, Per, RateLimit, Then, normalise_host
 
 
 @dataclass(frozen=True, slots=True)
@@ -27,51 +27,70 @@ class Parties:
     def of(cls, exchange: Exchange, connection_id: str) -> Parties:
         return cls(connection_id, exchange.client_identity, normalise_host(exchange.host))
 
+    def behind(self, per: Per) -> Hashable:
+        """Who is meant; not for `per: response`, where nobody shares."""
+        match per:
+            case "connection":
+                return self.connection
+            case "client":
+                return self.client
+            case "host":
+                return self.host
+            case _:
+                return None
 
-def budgets_for(
-    rule: Rule, parties: Parties, shared: Shared, own: dict[int, Budget], now: float
-) -> tuple[Budget, ...]:
-    """The budgets of one response under a rule, narrowest first, at the rates that it says now.
 
-    `own` keeps the response's own budgets, so that calling this again under a changed policy
-    changes their rates instead of starting afresh.
-    """
-    burst = rule.then.burst
-    found: list[tuple[float, Budget]] = []
-    for index, limit in enumerate(rule.then.rate):
-        if limit.per == "response":
-            budget = own.get(index)
-            if budget is None:
-                budget = own[index] = Budget(limit.limit_bytes_per_s, burst, now)
-        else:
-            key = (rule.name, index, limit.per, _party(limit, parties))
-            budget = shared.get(key, limit.limit_bytes_per_s, burst, now)
-        budget.change(limit.limit_bytes_per_s, burst, now)
-        found.append((_ORDER[limit.per], budget))
-    found.sort(key=lambda pair: pair[0])
-    return tuple(budget for _, budget in found)
+@dataclass(frozen=True, slots=True)
+class Limits:
+    """What a rule says of a body's rate; `owner` tells apart rules, and up from down."""
+
+    owner: Hashable
+    rate: tuple[RateLimit, ...]
+    burst_bytes: int | None
+    policing: bool
+
+    @classmethod
+    def of(cls, owner: Hashable, then: Then) -> Limits:
+        return cls(owner, then.rate, then.burst, then.as_ == "policer")
 
 
 # From the narrowest to the widest: a claim walks in this order.
 _ORDER = {"response": 0, "connection": 1, "client": 2, "host": 3, "rule": 4}
 
 
-def _party(limit: RateLimit, parties: Parties) -> Hashable:
-    match limit.per:
-        case "connection":
-            return parties.connection
-        case "client":
-            return parties.client
-        case "host":
-            return parties.host
-        case _:
-            return None
+def budgets_for(
+    limits: Limits, parties: Parties, shared: Shared, own: dict[int, Budget], now: float
+) -> tuple[Budget, ...]:
+    """The budgets of one body, narrowest first, at the rates that are in force now.
+
+    `own` keeps the body's own budgets, so that calling this again under a changed policy changes
+    their rates instead of starting afresh.
+    """
+    burst, policing = limits.burst_bytes, limits.policing
+    found: list[tuple[int, Budget]] = []
+    for index, limit in enumerate(limits.rate):
+        rate = limit.limit_bytes_per_s
+        if limit.per == "response":
+            budget = own.get(index)
+            if budget is None:
+                budget = own[index] = Budget(rate, burst, now, policing=policing)
+        else:
+            key = (limits.owner, index, limit.per, parties.behind(limit.per))
+            budget = shared.get(key, rate, burst, now, policing=policing)
+        if not budget.is_set_to(rate, burst, policing):
+            budget.change(rate, burst, now, policing=policing)
+        found.append((_ORDER[limit.per], budget))
+    found.sort(key=lambda pair: pair[0])
+    return tuple(budget for _, budget in found)
 
 
-def delay_s(rule: Rule, seed: str, serial: int) -> float:
-    """Seconds before the first byte.  The nth response under a seed always gets the same."""
-    if rule.then.block == "timeout":
-        return math.inf
-    if rule.then.delay is None:
+def sampled_s(delay: Delay | None, *seed: object) -> float:
+    """Seconds before the first byte.  The same seed always gives the same."""
+    if delay is None:
         return 0.0
-    return rule.then.delay.sample(random.Random(f"{seed}/{rule.name}/delay/{serial}"))
+    return delay.sample(random.Random("/".join(str(part) for part in seed)))
+
+
+def delay_s(then: Then, *seed: object) -> float:
+    """What a response waits for its first byte; for ever where it is never answered."""
+    return math.inf if then.block == "timeout" else sampled_s(then.delay, *seed)

@@ -6,112 +6,179 @@ Rule: the addon talks to mitmproxy, the streams move bytes, and this holds what 
 
 from __future__ import annotations
 
+import asyncio
 import logging
+import time
 from collections import Counter, defaultdict
-from collections.abc import Callable
+from dataclasses import replace
+from typing import Protocol
 
 from mitmproxy import http
 from mitmproxy.addons.proxyserver import Proxyserver
-from mitmproxy.connection import Client
+from mitmproxy.connection import Client, Connection
 from mitmproxy.proxy import server
 
-from mitmthrottle.pacing import Shared
-from mitmthrottle.policy import Decider, Decision, Exchange, Policy, Rule
+from mitmthrottle.pacing import Quotas, Shared
+from mitmthrottle.policy import Decider, Decision, Exchange, Policy, Rule, Then
 
 from . import block, credit
 from .credit import GatedReader
+from .facts import exchange_of, host_of, upload_of
+from .gate import Gate
+from .held import Held
 from .outcome import Outcome
-from .paced import Paced
+from .paced import PacedResponse
 from .stream import PacedStream
+from .turns import Turns
+from .upload import PacedUpload
 from .wake import Clock
 
 logger = logging.getLogger(__name__)
+
+
+class Watcher(Protocol):
+    """Who is told what happens to flows."""
+
+    def matched(self, flow: http.HTTPFlow, rule: Rule) -> None: ...
+    def ended(self, flow: http.HTTPFlow, outcome: Outcome) -> None: ...
+    def uploaded(self, flow: http.HTTPFlow, gate: Gate, outcome: str) -> None: ...
 
 
 class Engine:
     """One running throttle."""
 
     def __init__(
-        self,
-        policy: Policy,
-        proxyserver: Proxyserver,
-        clock: Clock,
-        on_match: Callable[[http.HTTPFlow, Rule], None],
-        on_outcome: Callable[[http.HTTPFlow, Outcome], None],
+        self, policy: Policy, proxyserver: Proxyserver, clock: Clock, watcher: Watcher
     ) -> None:
         self.clock = clock
         self.schedule = clock.schedule
         self.shared = Shared()
+        self.quotas = Quotas()
+        self.turns = Turns()
         self.counts: Counter[str] = Counter()  # outcomes, and `failed`: flows passed on an error
-        self._proxyserver = proxyserver
-        self._on_match = on_match
-        self._on_outcome = on_outcome
-        self._blocked: dict[str, Rule] = {}  # blocked at their request, by flow
-        self._taken: dict[str, Paced] = {}  # decided in the hook, not yet begun by the stream
-        self._active: defaultdict[str, set[Paced]] = defaultdict(set)  # by client connection
         self.paced_responses = 0
+        self._proxyserver = proxyserver
+        self._watcher = watcher
+        self._blocked: dict[str, Rule] = {}  # blocked at their request, by flow
+        # Decided in a hook, not yet begun by the stream:
+        self._responses: dict[str, PacedResponse] = {}
+        self._uploads: dict[str, PacedUpload] = {}
+        self._active: defaultdict[str, set[Held]] = defaultdict(set)  # by client connection
         self._serial = 0
+        self._start(policy)
+
+    def _start(self, policy: Policy) -> None:
+        self.policy_started = self.now()
+        self.policy_started_unix = self.unix_time()
         self._use(policy)
 
     def _use(self, policy: Policy) -> None:
         self.policy = policy
         self.seed = policy.seed
         self._decider = Decider(policy)
+        self._uploads_paced = any(rule.then.upload is not None for rule in policy.rules)
+        self._blocks = any(
+            rule.then.block is not None or any(stage.block for stage in rule.then.stages)
+            for rule in policy.rules
+        )
 
     # -- deciding
-
-    def next_serial(self) -> int:
-        self._serial += 1
-        return self._serial
-
-    def decide(self, exchange: Exchange) -> Decision:
-        return self._decider.decide(exchange)
-
-    def decide_request(self, exchange: Exchange) -> Decision:
-        return self._decider.decide_request(exchange)
 
     def might_match_host(self, host: str) -> bool:
         return self._decider.might_match_host(host)
 
-    def hold(self, flow: http.HTTPFlow, paced: Paced) -> None:
-        """The addon has decided: the flow's stream will find this response here."""
-        self._taken[flow.id] = paced
+    def paces_uploads(self) -> bool:
+        return self._uploads_paced
+
+    def decide(self, exchange: Exchange) -> Decision:
+        elapsed = self.now() - self.policy_started
+        return self._decider.decide(replace(exchange, elapsed_s=elapsed))
+
+    def request_came(self, flow: http.HTTPFlow) -> None:
+        """Where the request alone tells that it will be blocked, the origin is not asked; and its
+        body may have an `upload` rule."""
+        if not (self._blocks or self._uploads_paced) or not self._concerns(flow):
+            return
+        elapsed = self.now() - self.policy_started
+        exchange = replace(exchange_of(flow, self._next_serial()), elapsed_s=elapsed)
+        rule = self._decider.decide_request(exchange).rule
+        if rule is not None and flow.response is None:
+            then, _ = rule.then.at(elapsed)
+            if then.block is not None and then.quota is None and rule.then.from_ == "policy":
+                self.block(flow, rule, then)
+                self._blocked[flow.id] = rule
+                return
+        if self._uploads_paced:
+            decision = self._decider.decide_upload(upload_of(flow, exchange))
+            if decision.rule is not None and decision.rule.then.upload is not None:
+                self._uploads[flow.id] = PacedUpload(self, flow, exchange, decision.rule)
+                flow.request.stream = flow.request.stream or True
+
+    def response_came(self, flow: http.HTTPFlow) -> None:
+        """The response's headers are there: decide what becomes of it."""
+        response = flow.response
+        if response is None or not self._concerns(flow):
+            return
+        exchange = exchange_of(flow, self._next_serial())
+        blocked_by = self._blocked.pop(flow.id, None) if self._blocked else None
+        decision = Decision(blocked_by) if blocked_by else self.decide(exchange)
+        rule = decision.rule
+        if rule is None and not decision.needs_head and decision.size_step is None:
+            return
+        if rule is not None and rule.then.pass_:
+            return
+        streamed_anyway = bool(response.stream)
+        self._responses[flow.id] = PacedResponse(self, flow, exchange, decision, streamed_anyway)
+        if flow.response is not None:  # another one where the rule blocks
+            flow.response.stream = flow.response.stream or True
+
+    def block(self, flow: http.HTTPFlow, rule: Rule, then: Then) -> None:
+        """Put our answer in the place of the origin's."""
+        if then.block is None:
+            raise ValueError(f"rule {rule.name!r} does not block")
+        flow.response = block.answer(then.block, rule.name, flow.request.method)
+
+    def _concerns(self, flow: http.HTTPFlow) -> bool:
+        """Whether any rule could match: most traffic of most proxies ends here."""
+        return self._decider.might_match_host(host_of(flow))
+
+    def _next_serial(self) -> int:
+        self._serial += 1
+        return self._serial
+
+    # -- what the streams call
+
+    def take(self, flow: http.HTTPFlow) -> PacedResponse | None:
+        return self._responses.pop(flow.id, None) if self._responses else None
+
+    def take_upload(self, flow: http.HTTPFlow) -> PacedUpload | None:
+        return self._uploads.pop(flow.id, None) if self._uploads else None
 
     def forget(self, flow: http.HTTPFlow) -> None:
         """The flow has failed before its stream could take it."""
         self._blocked.pop(flow.id, None)
-        if paced := self._taken.pop(flow.id, None):
-            paced.ended("origin-gone")
+        for held in (self._responses.pop(flow.id, None), self._uploads.pop(flow.id, None)):
+            if held is not None:
+                held.ended("origin-gone")
 
-    def block_request(self, flow: http.HTTPFlow, rule: Rule) -> None:
-        """Answer a request ourselves, so that the origin is never asked."""
-        self.block(flow, rule)
-        self._blocked[flow.id] = rule
-
-    def block(self, flow: http.HTTPFlow, rule: Rule) -> None:
-        """Put our answer in the place of the origin's."""
-        if rule.then.block is None:
-            raise ValueError(f"rule {rule.name!r} does not block")
-        flow.response = block.answer(rule.then.block, rule.name, flow.request.method)
-
-    def blocked_by(self, flow: http.HTTPFlow) -> Rule | None:
-        return self._blocked.pop(flow.id, None) if self._blocked else None
-
-    # -- what the streams call
-
-    def take(self, flow: http.HTTPFlow) -> Paced | None:
-        return self._taken.pop(flow.id, None) if self._taken else None
-
-    def reader_of(self, stream: PacedStream) -> GatedReader | None:
+    def reader_of(self, stream: PacedStream, peer: Connection) -> GatedReader | None:
         handler = self.handler_of(stream.context.client)
         if handler is None:
             return None
-        return credit.reader_of(handler, stream.context, stream.parent_layer())
+        layers = [*stream.context.layers, stream.parent_layer().connections.get(peer)]
+        return credit.reader_of(handler, layers, peer)
 
-    # -- what the responses call
+    def reset_on_close(self, client: Client) -> None:
+        if handler := self.handler_of(client):
+            block.reset_on_close(handler)
+
+    # -- what the bodies call
 
     def now(self) -> float:
         return self.clock.now()
+
+    def unix_time(self) -> float:
+        return time.time()
 
     def handler_of(self, client: Client) -> server.ConnectionHandler | None:
         connections = self._proxyserver.connections
@@ -121,35 +188,34 @@ class Engine:
             handler = next((h for h in connections.values() if h.client is client), None)
         return handler
 
-    def unsent_bytes(self, client: Client) -> int:
-        """What waits in the proxy for the client's socket."""
-        handler = self.handler_of(client)
-        transport = handler.transports.get(client) if handler else None
+    def unsent_bytes(self, flow: http.HTTPFlow, receiver: Connection) -> int:
+        """What waits in the proxy for the receiver's socket."""
+        handler = self.handler_of(flow.client_conn)
+        transport = handler.transports.get(receiver) if handler else None
         raw = getattr(transport.writer, "transport", None) if transport else None
         return raw.get_write_buffer_size() if raw is not None else 0
 
-    def reset_on_close(self, client: Client) -> None:
-        if handler := self.handler_of(client):
-            block.reset_on_close(handler)
-
     def matched(self, flow: http.HTTPFlow, rule: Rule) -> None:
-        self._on_match(flow, rule)
+        self._watcher.matched(flow, rule)
 
-    def started(self, paced: Paced) -> None:
+    def begun(self, held: Held) -> None:
         self.paced_responses += 1
-        self._active[paced.flow.client_conn.id].add(paced)
+        self._active[held.flow.client_conn.id].add(held)
 
-    def ended(self, paced: Paced, outcome: str) -> None:
-        client = paced.flow.client_conn.id
-        if paced in self._active.get(client, ()):
+    def ended(self, held: Held) -> None:
+        client = held.flow.client_conn.id
+        if held in self._active.get(client, ()):
             self.paced_responses -= 1
-            self._active[client].discard(paced)
+            self._active[client].discard(held)
             if not self._active[client]:
                 del self._active[client]
-        if paced.rule is None:
-            return
-        self.counts[outcome] += 1
-        self._on_outcome(paced.flow, paced.outcome(outcome))
+
+    def record(self, flow: http.HTTPFlow, outcome: Outcome) -> None:
+        self.counts[outcome.outcome] += 1
+        self._watcher.ended(flow, outcome)
+
+    def record_upload(self, flow: http.HTTPFlow, gate: Gate, outcome: str) -> None:
+        self._watcher.uploaded(flow, gate, outcome)
 
     def failed(self, flow: http.HTTPFlow) -> None:
         """To be called in an `except`: the flow goes on without us."""
@@ -162,28 +228,58 @@ class Engine:
 
     def change_policy(self, policy: Policy) -> None:
         """Use another policy: what is under way goes on under its rule's new rates, or runs free
-        where its rule is gone."""
-        self._use(policy)
+        where its rule is gone.  Its clock (stages, `active`) starts anew with another name."""
+        if policy.name == self.policy.name:
+            self._use(policy)
+        else:
+            self._start(policy)
         rules = {rule.name: rule for rule in policy.rules}
-        for paced in self.active():
-            if paced.rule is None:
+        for held in self.active():
+            if held.rule is None:
                 continue
-            rule = rules.get(paced.rule.name)
-            if rule is None or rule.then.pass_:
-                paced.run_free()
-            else:
-                paced.follow(rule, self.seed)
-            paced.wake_at(self.now())
+            rule = rules.get(held.rule.name)
+            try:
+                if rule is None or rule.then.pass_:
+                    held.run_free()
+                else:
+                    held.follow(rule)
+            except Exception:  # fail open
+                self.failed(held.flow)
+                held.run_free()
+            held.wake_at(self.now())
 
-    def active(self) -> list[Paced]:
-        return [paced for group in self._active.values() for paced in group]
+    def active(self) -> list[Held]:
+        return [held for group in self._active.values() for held in group]
 
     def client_gone(self, client: Client) -> None:
         """Normally its streams have noticed; what is left over ends here."""
-        for paced in list(self._active.get(client.id, ())):
-            paced.ended("client-gone")
+        for held in list(self._active.get(client.id, ())):
+            held.ended("client-gone")
+
+    def clock_failed(self) -> None:
+        """To be called in an `except`: nobody would be woken any more, so all run free."""
+        self.counts["failed"] += 1
+        logger.exception("mitmthrottle's clock failed: what is under way runs unthrottled")
+        self.shared = Shared()
+        self.schedule = self.clock.schedule
+        self.set_free()
+
+    def set_free(self) -> None:
+        """Let everything that is held go at once."""
+        for held in self.active():
+            held.run_free()
+            if held.waker is not None:
+                self.clock.soon(held.waker)
 
     def stop(self) -> None:
-        for paced in self.active():
-            paced.ended("stopped")
+        self.set_free()
         self.clock.stop()
+
+
+def start(policy: Policy, proxyserver: Proxyserver, watcher: Watcher) -> Engine:
+    """A throttle in the running event loop."""
+    asyncio.get_running_loop()
+    clock = Clock()
+    engine = Engine(policy, proxyserver, clock, watcher)
+    clock.on_failure = engine.clock_failed
+    return engine

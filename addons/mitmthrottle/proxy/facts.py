@@ -19,7 +19,7 @@ def exchange_of(flow: http.HTTPFlow, serial: int) -> Exchange:
     """The exchange so far: before the response's headers, or after them."""
     request = flow.request
     exchange = Exchange(
-        host=_host(flow),
+        host=host_of(flow),
         path=request.path,
         method=request.method,
         scheme=request.scheme,
@@ -43,7 +43,17 @@ def exchange_of(flow: http.HTTPFlow, serial: int) -> Exchange:
     )
 
 
-def _host(flow: http.HTTPFlow) -> str:
+def upload_of(flow: http.HTTPFlow, exchange: Exchange) -> Exchange:
+    """The same exchange, looked at as a body on its way up."""
+    length = flow.request.headers.get("content-length", "")
+    return replace(
+        exchange,
+        content_type=flow.request.headers.get("content-type"),
+        size=int(length) if length.isdecimal() else None,
+    )
+
+
+def host_of(flow: http.HTTPFlow) -> str:
     """The host that the client asked for; where it only gave an address, the TLS server name."""
     host = flow.request.pretty_host
     try:

@@ -1,37 +1,27 @@
-"""One response under a rule: its gate, its pace, its way back to the stream, its outcome.
-
-Rule: an error of ours never stops a response.  It is logged and counted, and the response runs
-free.
-"""
+"""A response under a rule, from its headers to its end."""
 
 from __future__ import annotations
 
-import logging
+import asyncio
+import math
 from dataclasses import replace
 from typing import TYPE_CHECKING
 
 from mitmproxy import http
 
-from mitmthrottle.pacing import Budget, Claim, Pace
-from mitmthrottle.policy import Decision, Exchange, Rule
+from mitmthrottle.pacing import Quota, Stalls, Timeline
+from mitmthrottle.policy import Decision, Exchange, Rule, Then
 
 from . import effects
-from .credit import GatedReader, waiting_bytes
-from .gate import Gate
+from .held import CLOGGED_BYTES, Held
 from .outcome import Outcome
-from .stream import Item, Last, PacedStream
-from .wake import Waker
 
 if TYPE_CHECKING:
     from .engine import Engine
 
-CLOGGED_BYTES = 128 * 1024  # what may wait for a client's socket before its pace is held
 
-logger = logging.getLogger(__name__)
-
-
-class Paced:
-    """A response in the hands of the throttle, from its headers to its end."""
+class PacedResponse(Held):
+    """A response in the hands of the throttle; perhaps one that is not decided yet."""
 
     def __init__(
         self,
@@ -41,125 +31,74 @@ class Paced:
         decision: Decision,
         streamed_anyway: bool,
     ) -> None:
-        self.flow = flow
-        self.exchange = exchange
-        self.parties = effects.Parties.of(exchange, flow.client_conn.id)
-        self.rule: Rule | None = None
-        self.stream_body = True
-        self.waker: Waker | None = None
-        self._engine = engine
+        super().__init__(engine, flow, exchange)
+        self.stream_body = True  # it would be streamed to the client without us too
         self._streamed_anyway = streamed_anyway
+        self._then: Then | None = None  # what the rule says now
         self._too_late = False  # the headers had gone out before the rule was found
-        self._own: dict[int, Budget] = {}
-        self._stream: PacedStream | None = None
-        self.gate: Gate[Last] = Gate(self, None)
+        self._turn: asyncio.Task[None] | None = None
         self._settle(decision)
-
-    def __repr__(self) -> str:
-        return f"Paced({self.rule.name if self.rule else 'undecided'}, {self.gate})"
-
-    @property
-    def rate_bytes_per_s(self) -> float | None:
-        return self.gate.pace.rate_bytes_per_s if self.gate.pace else None
 
     @property
     def blocked(self) -> bool:
-        return self.rule is not None and self.rule.then.block is not None
+        """The flow's response is ours: the origin is not listened to any more."""
+        return self._then is not None and self._then.block is not None
 
     @property
     def reset(self) -> bool:
         """End the connection instead of answering: asked for, or it is too late to answer."""
-        return self.rule is not None and (
-            self.rule.then.block == "reset" or (self.blocked and self._too_late)
+        return self._then is not None and (
+            self._then.block == "reset" or (self.blocked and self._too_late)
         )
 
     @property
-    def enough_bytes(self) -> int:
-        """So many bytes in the gate that the origin may pause."""
-        return waiting_bytes(self.rate_bytes_per_s)
-
-    # -- what the stream calls
-
-    def attach(self, stream: PacedStream) -> None:
-        handler = self._engine.handler_of(self.flow.client_conn)
-        if handler is None:  # a replayed flow has no client to be slow for
-            self.gate.repace(None)
-            self.gate.decide = None
-            return
-        self._stream = stream
-        self.waker = Waker(stream, handler)
-        if self.gate.pace is not None and self.gate.pace.claim is not None:
-            self.gate.pace.claim.owner = self.waker
-        self._engine.started(self)
-
-    def woken(self) -> None:
-        if self.waker is not None and self.waker.granted:
-            self.waker.granted = False
-            self.gate.granted()
+    def cut_resets(self) -> bool:
+        cut = self._then.cut if self._then else None
+        return cut is not None and cut.how == "reset"
 
     def learn(self) -> None:
         """Decide, where only the body could tell what the response is."""
         try:
             self.gate.learn()
-        except Exception:  # fail open: see the rule above
-            self._engine.failed(self.flow)
-            self.gate.decide = None
-            self.gate.needs_head = False
+        except Exception:  # fail open: see held.py
+            self.engine.failed(self.flow)
+            self.run_free()
 
-    def release(self) -> list[Item]:
-        try:
-            return self.gate.release()
-        except Exception:  # fail open: see the rule above
-            self._engine.failed(self.flow)
-            return self.release_all()
-
-    def release_all(self) -> list[Item]:
-        """Everything that is held, at once: the origin is gone, or we have failed."""
-        self._withdraw()
-        return self.gate.release_all()
-
-    def reader(self) -> GatedReader | None:
-        if self._stream is None:
-            return None
-        reader = self._engine.reader_of(self._stream)
-        if reader is not None:
-            reader.hold_at_most(self.enough_bytes)
-        return reader
+    def is_clogged(self) -> bool:
+        return self.stream is not None and (
+            self.stream.unsent_bytes(self.stream.context.client) > CLOGGED_BYTES
+            or self.engine.unsent_bytes(self.flow, self.flow.client_conn) > CLOGGED_BYTES
+        )
 
     def ended(self, outcome: str) -> None:
-        self._withdraw()
-        if self.waker is not None:
-            self.waker.close()
-        self._engine.ended(self, outcome)
+        if self._turn is not None:
+            self._turn.cancel()
+        super().ended(outcome)
 
-    # -- what the gate calls
-
-    def now(self) -> float:
-        return self._engine.now()
-
-    def wake_at(self, when: float) -> None:
-        if self.waker is not None:
-            self._engine.clock.wake_at(when, self.waker)
-
-    def submit(self, pace: Pace, size: int) -> bool:
-        if pace.claim is None:
-            return True
-        if self._engine.schedule.submit(pace.claim, size, self.now()):
-            return True
-        self._engine.clock.submitted()
-        return False
-
-    def piece_bytes(self, pace: Pace) -> int:
-        return pace.piece_bytes(self._engine.paced_responses)
-
-    def client_is_clogged(self) -> bool:
-        """The client does not read as fast as it may: what it has not read waits in the proxy."""
-        if self._stream is None:
-            return False
-        return (
-            self._stream.unsent_bytes() > CLOGGED_BYTES
-            or self._engine.unsent_bytes(self.flow.client_conn) > CLOGGED_BYTES
+    def record(self, outcome: str) -> None:
+        if self.rule is None:
+            return
+        if self.blocked and outcome == "complete":
+            outcome = "blocked"
+        self.engine.record(
+            self.flow,
+            Outcome(
+                rule=self.rule,
+                exchange=self.exchange,
+                asked_bytes_per_s=self.asked_bytes_per_s,
+                measured_bytes_per_s=self.gate.measured_bytes_per_s,
+                sent_bytes=self.gate.sent_bytes,
+                waited_s=self.gate.waited_s,
+                duration_s=self.gate.opened_s_ago,
+                outcome=outcome,
+            ),
         )
+
+    @property
+    def asked_bytes_per_s(self) -> float | None:
+        """The lowest rate that its rule names now."""
+        rates = [limit.limit_bytes_per_s for limit in self._then.rate] if self._then else []
+        return min(rates, default=None)
 
     # -- deciding, again where the body has to tell
 
@@ -169,63 +108,69 @@ class Paced:
         gate.ask_at_bytes = decision.size_step
         gate.decide = self._decide if decision.needs_head or decision.size_step else None
         if decision.rule is not None and not decision.rule.then.pass_:
-            self.follow(decision.rule, self._engine.seed)
+            self.follow(decision.rule)
 
     def _decide(self, head: bytes | None, complete: bool) -> None:
         known = replace(self.exchange, seen=self.gate.seen_bytes, complete=complete)
         if head is not None:
             known = replace(known, head=head)
         self.exchange = known
-        self._settle(self._engine.decide(known))
+        self._settle(self.engine.decide(known))
         if self.rule is None and self.gate.decide is None and not self.gate.head_sent:
             self.stream_body = self._streamed_anyway
 
-    def follow(self, rule: Rule, seed: str) -> None:
-        """Go on as this rule says; called again when a new policy has changed the rule."""
+    def follow(self, rule: Rule) -> None:
         first = self.rule is None
         self.rule = rule
         now = self.now()
+        counted_from = self._began if rule.then.from_ == "response" else self.engine.policy_started
+        then, until = rule.then.at(now - counted_from)
+        self._follow_again = counted_from + until
+        if self._follow_again < math.inf:
+            self.wake_at(self._follow_again)
+        if then.quota is not None:
+            self.quota = self._quota(rule, then)
         if first:
-            delay = effects.delay_s(rule, seed, self.exchange.serial)
-            self._engine.matched(self.flow, rule)
-            self._too_late = self.gate.head_sent
-            if self.blocked and not self._too_late:
-                self._engine.block(self.flow, rule)
+            self._start(rule, then)
+            if self._quota_left_bytes():
+                then = then.model_copy(update={"block": None, "delay": None})
+        was_blocked, self._then = self.blocked, then
+        self._too_late = self._too_late or (self.gate.head_sent and not was_blocked)
+        if self.blocked and not was_blocked and not self._too_late:
+            self.engine.block(self.flow, rule, then)
+        if first:
+            delay = effects.delay_s(then, self.engine.seed, rule.name, self.exchange.serial)
         else:
             delay = self.gate.pace.delay_s if self.gate.pace else 0.0
-        budgets = effects.budgets_for(rule, self.parties, self._engine.shared, self._own, now)
-        claim = self.gate.pace.claim if self.gate.pace else None
-        if claim is not None and claim.budgets == budgets:
-            for budget in budgets:
-                self._engine.schedule.touch(budget)
-            return
-        self._withdraw()
-        claim = Claim(budgets, self.waker) if budgets else None
-        self.gate.repace(Pace(delay, claim))
-
-    def run_free(self) -> None:
-        """The rule is gone: what is held goes out at once, the rest as it comes."""
-        self._withdraw()
-        self.gate.repace(None)
-
-    def outcome(self, outcome: str) -> Outcome:
-        if self.rule is None:
-            raise ValueError("no rule, no outcome")
-        return Outcome(
-            rule=self.rule,
-            asked_bytes_per_s=self._asked_bytes_per_s(),
-            measured_bytes_per_s=self.gate.measured_bytes_per_s,
-            sent_bytes=self.gate.sent_bytes,
-            waited_s=self.gate.waited_s,
-            outcome="blocked" if self.blocked and outcome == "complete" else outcome,
+        limits = effects.Limits.of(rule.name, then)
+        self._draw_from(
+            effects.budgets_for(limits, self.parties, self.engine.shared, self._own, now), delay
         )
 
-    def _asked_bytes_per_s(self) -> float | None:
-        limits = [limit.limit_bytes_per_s for limit in self.rule.then.rate] if self.rule else []
-        return min(limits, default=None)
+    def _start(self, rule: Rule, then: Then) -> None:
+        """What happens once, when the rule is found."""
+        self.engine.matched(self.flow, rule)
+        if then.stall is not None or then.cut is not None:
+            stall = then.stall
+            stalls = Stalls(stall.after_bytes, stall.for_s, stall.every_bytes) if stall else None
+            self.gate.timeline = Timeline(stalls, then.cut.after_bytes if then.cut else None)
+        if then.requests and not self.gate.head_sent:
+            self.gate.in_line = True
+            self._turn = self.engine.turns.take(
+                rule.name, then.requests, self.parties, self._turn_came
+            )
 
-    def _withdraw(self) -> None:
-        claim = self.gate.pace.claim if self.gate.pace else None
-        if claim is not None:
-            self._engine.schedule.withdraw(claim, self.now())
-            self._engine.clock.submitted()
+    def _turn_came(self) -> None:
+        self.gate.turn_has_come()
+        self.wake_at(self.now())
+
+    def _quota(self, rule: Rule, then: Then) -> Quota | None:
+        quota = then.quota
+        if quota is None:
+            return None
+        if quota.per == "response":
+            return self.quota or Quota(quota.free_bytes)
+        period = quota.window(self.engine.unix_time(), self.engine.policy_started_unix)
+        return self.engine.quotas.get(
+            (rule.name, quota.per), self.parties.behind(quota.per), quota.free_bytes, period
+        )

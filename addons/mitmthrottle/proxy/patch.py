@@ -1,4 +1,4 @@
-"""Put our stream and our HTTP/2 client into mitmproxy, and take them out again.
+"""Put our stream and our HTTP/2 connections into mitmproxy, and take them out again.
 
 Rule: the only place that replaces anything of mitmproxy's.
 """
@@ -12,7 +12,7 @@ from mitmproxy.connection import Address
 from mitmproxy.proxy import server
 from mitmproxy.proxy.layers import http
 
-from .credit import CreditClient
+from .credit import CreditClient, CreditServer
 from .engine import Engine
 from .stream import PacedStream
 
@@ -33,6 +33,11 @@ class Patch:
                 "CreditClient",
                 (CreditClient,),
                 {"might_match_host": staticmethod(engine.might_match_host)},
+            ),
+            "Http2Server": type(
+                "CreditServer",
+                (CreditServer,),
+                {"uploads_paced": staticmethod(engine.paces_uploads)},
             ),
         }
         self._originals = {name: getattr(http, name) for name in self._ours}

@@ -1,225 +1,279 @@
-"""mitmproxy's HTTP stream with a gate before the response's body.
+"""mitmproxy's HTTP stream with a gate before each body that is paced.
 
 Rule: this class moves events and knows nothing of rules or rates.  It holds back what comes from
-the origin and hands it to mitmproxy's own state machine piece by piece, so that streaming
-callbacks, stored bodies, trailers and hooks work as they always do.
+one side and hands it to mitmproxy's own state machine piece by piece, so that streaming callbacks,
+stored bodies, trailers and hooks work as they always do.
 
-    origin -> [gate] -> HttpStream's states -> client
+    origin -> [gate] -> HttpStream's states -> client      a response
+    client -> [gate] -> HttpStream's states -> origin      a request with an `upload` rule
 
-What ends the wait: the gate has let everything out; the client is gone (what is held is dropped);
-the origin is gone (what is held goes out at once, nothing is lost); the throttle is (likewise).
+What ends the wait: the gate has let everything out; the receiver is gone (what is held is
+dropped); the sender is gone (what is held goes out at once, nothing is lost); the throttle is
+(likewise).
 """
 
 from __future__ import annotations
 
-from typing import ClassVar, Protocol
+from typing import TYPE_CHECKING, ClassVar
 
 from mitmproxy import flow as mflow
-from mitmproxy import http as mhttp
-from mitmproxy.connection import Client
+from mitmproxy.connection import Connection
 from mitmproxy.proxy import context, events, layer
 from mitmproxy.proxy.layers import http
 from mitmproxy.proxy.layers.http import _events as http_events
 from mitmproxy.proxy.layers.http._base import HttpConnection, HttpEvent
 from mitmproxy.proxy.layers.http._hooks import HttpErrorHook
-from mitmproxy.proxy.layers.http._http2 import Http2Server
+from mitmproxy.proxy.layers.http._http1 import Http1Connection
+from mitmproxy.proxy.layers.http._http2 import Http2Client, Http2Connection
 
-from .credit import SMALL_BYTES, Admit, Credit, CreditClient, GatedReader
-from .gate import HEAD, Gate, Head
+from .credit import SMALL_BYTES, Admit, Credit, Credited, GatedReader
+from .gate import Item, Mark
 
-Last = http_events.ResponseTrailers | http_events.ResponseEndOfMessage
-Item = Head | bytes | Last
+if TYPE_CHECKING:
+    from .engine import Engine
+    from .held import Held
+    from .paced import PacedResponse
+    from .upload import PacedUpload
 
-
-FROM_ORIGIN = (
+END_OF_MESSAGE = (http_events.RequestEndOfMessage, http_events.ResponseEndOfMessage)
+AFTER_BODY = (
+    *END_OF_MESSAGE,
+    http_events.RequestTrailers,
+    http_events.ResponseTrailers,
+)
+BODY_FROM_ORIGIN = (
     http_events.ResponseData,
     http_events.ResponseTrailers,
     http_events.ResponseEndOfMessage,
-    http_events.ResponseProtocolError,
 )
-
-
-class Throttled(Protocol):
-    """One response in the hands of the throttle; see `paced.py`."""
-
-    gate: Gate[Last]
-    stream_body: bool  # the body was to be streamed to the client anyway
-    blocked: bool  # the flow's response is ours: the origin is not listened to any more
-    reset: bool  # end the client's connection instead of answering
-
-    def learn(self) -> None: ...
-    def attach(self, stream: PacedStream) -> None: ...
-    def woken(self) -> None: ...
-    def release(self) -> list[Item]: ...
-    def release_all(self) -> list[Item]: ...
-    def ended(self, outcome: str) -> None: ...
-    def reader(self) -> GatedReader | None: ...
-    @property
-    def rate_bytes_per_s(self) -> float | None: ...
-    @property
-    def enough_bytes(self) -> int: ...
-
-
-class Engine(Protocol):
-    """Where a stream asks whether its response is throttled."""
-
-    def take(self, flow: mhttp.HTTPFlow) -> Throttled | None: ...
-    def reset_on_close(self, client: Client) -> None: ...
-    def reader_of(self, stream: PacedStream) -> GatedReader | None: ...
+BODY_FROM_CLIENT = (
+    http_events.RequestData,
+    http_events.RequestTrailers,
+    http_events.RequestEndOfMessage,
+)
+FROM_ORIGIN = (*BODY_FROM_ORIGIN, http_events.ResponseProtocolError)
 
 
 class PacedStream(http.HttpStream):
-    """One request and its response, the response through a gate if a rule says so."""
+    """One request and its response, each through a gate if a rule says so."""
 
     engine: ClassVar[Engine]
 
     def __init__(self, ctx: context.Context, stream_id: int) -> None:
         super().__init__(ctx, stream_id)
-        self.throttled: Throttled | None = None
-        self._reader: GatedReader | None = None
+        self.response: PacedResponse | None = None
+        self.upload: PacedUpload | None = None
         self._made = False  # the response is not the origin's
-        self._credit_owed = False  # the origin's HTTP/2 connection waits for our credit
+        self._origin_reader: GatedReader | None = None
+        self._client_reader: GatedReader | None = None
+
+    # -- where mitmproxy's states meet us
+
+    def state_wait_for_request_headers(
+        self, event: http_events.RequestHeaders
+    ) -> layer.CommandGenerator[None]:
+        yield from super().state_wait_for_request_headers(event)
+        if self.upload is None and self._credits(self.context.client):
+            yield http.SendHttp(Admit(self.stream_id, None), self.context.client)
+
+    def start_request_stream(self) -> layer.CommandGenerator[None]:
+        upload = self.engine.take_upload(self.flow)
+        if upload is None:
+            yield from super().start_request_stream()
+            return
+        self.upload = upload
+        self._client_reader = self._reader(self.context.client)
+        upload.credits = self._credits(self.context.client)
+        self._begin(upload)
+        self.client_state = self.state_stream_request_body  # its start waits for its turn
+        if upload.credits:
+            admit = Admit(self.stream_id, upload.window_bytes_per_s)
+            yield http.SendHttp(admit, self.context.client)
+        yield from self._let_out()
+
+    def make_server_connection(self) -> layer.CommandGenerator[bool]:
+        connected = yield from super().make_server_connection()
+        if connected:
+            if reader := self._reader(self.context.server):
+                reader.hold_at_most(SMALL_BYTES)  # until the response's headers tell
+            elif reader := self.engine.reader_of(self, self.context.server):
+                reader.hold_at_most(None)  # HTTP/2: windows hold its streams, not the reader
+        return connected
 
     def state_wait_for_response_headers(
         self, event: http_events.ResponseHeaders
     ) -> layer.CommandGenerator[None]:
         yield from super().state_wait_for_response_headers(event)
-        if self.throttled is None:  # not streamed: no body, or killed
-            self._begin()
+        if self.response is None:  # not streamed: no body, or killed
+            self._begin_response()
         if self.server_state == self.state_errored:
-            self._end("stopped")  # killed by somebody else
-        if self.throttled is None:
-            if reader := self.engine.reader_of(self):
+            self._end_all("stopped")  # killed by somebody else
+        if self.response is None:
+            if reader := self._reader(self.context.server):
                 reader.hold_at_most(None)
-            if self._upstream_is_guarded() and not event.end_stream:
+            if not event.end_stream and self._credits(self.context.server):
                 yield http.SendHttp(Admit(self.stream_id, None), self.context.server)
             return
-        if self._upstream_is_guarded():
-            self._credit_owed = True
-            rate = self.throttled.rate_bytes_per_s
-            yield http.SendHttp(Admit(self.stream_id, rate or 0.0), self.context.server)
+        if self.response.credits:
+            admit = Admit(self.stream_id, self.response.window_bytes_per_s)
+            yield http.SendHttp(admit, self.context.server)
         yield from self._let_out()
 
-    def make_server_connection(self) -> layer.CommandGenerator[bool]:
-        connected = yield from super().make_server_connection()
-        if connected and (reader := self.engine.reader_of(self)):
-            reader.hold_at_most(SMALL_BYTES)  # until the response's headers tell
-        return connected
-
     def start_response_stream(self) -> layer.CommandGenerator[None]:
-        self._begin()
-        if self.throttled is None:
+        self._begin_response()
+        if self.response is None:
             yield from super().start_response_stream()
-        else:  # the headers wait for their turn, see `_let_out`
+        else:  # the headers wait for their turn, see `_pass_head`
             self.server_state = self.state_stream_response_body
 
     def send_response(self, already_streamed: bool = False) -> layer.CommandGenerator[None]:
-        if not already_streamed and self.throttled is None:
-            self._begin()
-            if self.throttled is not None:
+        if not already_streamed and self.response is None:
+            self._begin_response()
+            if self.response is not None:
                 # An addon made this response: pace it like one that came from an origin.
-                self._use_made_response()
+                self._use_made_response(self.response)
                 yield from self._let_out()
                 return
         yield from super().send_response(already_streamed)
 
-    def _begin(self) -> None:
-        self.throttled = self.engine.take(self.flow)
-        if self.throttled is not None:
-            self.throttled.attach(self)
-            self._reader = self.throttled.reader()
-            # As mitmproxy does for upgraded connections: from now on, events come here.
-            self._handle_event = self._handle_gated
+    # -- events
+
+    def _begin_response(self) -> None:
+        self.response = self.engine.take(self.flow)
+        if self.response is not None:
+            self._origin_reader = self._reader(self.context.server)
+            self.response.hold_reader(self._origin_reader)
+            self.response.credits = self._credits(self.context.server)
+            self._begin(self.response)
+
+    def _begin(self, held: Held) -> None:
+        held.attach(self)
+        # As mitmproxy does for upgraded connections: from now on, events come here.
+        self._handle_event = self._handle_gated
 
     def _handle_gated(self, event: events.Event) -> layer.CommandGenerator[None]:
-        throttled = self.throttled
-        if throttled is None:  # ended; a wake-up may still be on its way
-            if isinstance(event, HttpEvent) and not (self._made and isinstance(event, FROM_ORIGIN)):
-                yield from super()._handle_event(event)
-        elif isinstance(event, events.Wakeup):
-            throttled.woken()
+        if isinstance(event, events.Wakeup):
+            for held in (self.response, self.upload):
+                if held is not None and held.waker is event.command:
+                    held.woken()
             yield from self._let_out()
-        elif isinstance(event, http_events.RequestProtocolError):
-            self._end("client-gone")
-            yield from super()._handle_event(event)
-        elif self._made and isinstance(event, FROM_ORIGIN):
+        elif not isinstance(event, HttpEvent):
             pass
-        elif isinstance(event, http_events.ResponseData):
-            throttled.gate.push(event.data)
+        elif isinstance(event, http_events.RequestProtocolError):
+            yield from self._client_gone(event)
+        elif self._made and isinstance(event, FROM_ORIGIN):
+            pass  # we have answered in the origin's place
+        elif self.response is not None and isinstance(event, BODY_FROM_ORIGIN):
+            self._hold_back(self.response, event)
             yield from self._let_out()
-        elif isinstance(event, (http_events.ResponseTrailers, http_events.ResponseEndOfMessage)):
-            complete = isinstance(event, http_events.ResponseEndOfMessage)
-            throttled.gate.finish(event, complete)
+        elif self.upload is not None and isinstance(event, BODY_FROM_CLIENT):
+            self._hold_back(self.upload, event)
             yield from self._let_out()
-        elif isinstance(event, http_events.ResponseProtocolError):
-            yield from self._pass_on(throttled.release_all())
-            self._end("origin-gone")
-            yield from super()._handle_event(event)
         else:
+            if isinstance(event, http_events.ResponseProtocolError):
+                if self.response is not None:
+                    yield from self._pass_on(self.response, self.response.release_all())
+                self._end_all("origin-gone")
             yield from super()._handle_event(event)
+
+    def _hold_back(self, held: Held, event: HttpEvent) -> None:
+        if isinstance(event, (http_events.RequestData, http_events.ResponseData)):
+            held.gate.push(event.data)
+        elif isinstance(event, AFTER_BODY):
+            held.gate.finish(event, isinstance(event, END_OF_MESSAGE))
+
+    def _client_gone(self, event: http_events.RequestProtocolError) -> layer.CommandGenerator[None]:
+        if self.upload is not None:
+            yield from self._pass_on(self.upload, self.upload.release_all())
+        self._end_all("client-gone")
+        yield from super()._handle_event(event)
 
     def _let_out(self) -> layer.CommandGenerator[None]:
-        if self.throttled is None:
-            return
-        self.throttled.learn()
-        if self.throttled.blocked and not self._made:
-            yield http.SendHttp(self._cancel("blocked by policy"), self.context.server)
-            self._use_made_response()
-        yield from self._pass_on(self.throttled.release())
-        self._adjust_reader()
+        if self.upload is not None:
+            yield from self._pass_on(self.upload, self.upload.release())
+        if self.response is not None:
+            self.response.learn()
+            if self.response.blocked and not self._made and not self.response.reset:
+                yield http.SendHttp(self._cancel("blocked by policy"), self.context.server)
+                self._use_made_response(self.response)
+            yield from self._pass_on(self.response, self.response.release())
+        for held, reader in (
+            (self.upload, self._client_reader),
+            (self.response, self._origin_reader),
+        ):
+            if held is not None and reader is not None:
+                if held.gate.waiting_bytes >= held.enough_bytes:
+                    reader.stop()
+                else:
+                    reader.go_on()
 
-    def _pass_on(self, items: list[Item]) -> layer.CommandGenerator[None]:
+    def _pass_on(self, held: Held, items: list[Item]) -> layer.CommandGenerator[None]:
         """Hand to mitmproxy's own states what the gate has let out."""
-        if items and self.throttled is not None and self.throttled.reset:
-            yield from self._reset()
+        sender = self.context.server if held is self.response else self.context.client
+        if held is self.response and self.response is not None and self.response.reset:
+            if items:
+                yield from self._cut("blocked", "reset by policy", reset=True)
             return
         for item in items:
-            if item is HEAD:
-                yield from self._pass_head()
+            if item is Mark.HEAD:
+                yield from self._pass_head(held)
+            elif item is Mark.CUT:
+                reset = self.response is not None and self.response.cut_resets
+                yield from self._cut("cut", "cut off by policy", reset=reset)
+                return
             elif isinstance(item, bytes):
-                data = http_events.ResponseData(self.stream_id, item)
-                yield from super()._handle_event(data)
-                if self._credit_owed:
-                    credit = Credit(self.stream_id, len(item))
-                    yield http.SendHttp(credit, self.context.server)
-            else:
-                if isinstance(item, http_events.ResponseEndOfMessage):
-                    self._end("complete")
+                yield from super()._handle_event(self._data(held, item))
+                if held.credits and not self._made:
+                    yield http.SendHttp(Credit(self.stream_id, len(item)), sender)
+            elif not isinstance(item, Mark):
+                if isinstance(item, END_OF_MESSAGE):
+                    self._end(held, "complete")
                 yield from super()._handle_event(item)
 
-    def _pass_head(self) -> layer.CommandGenerator[None]:
-        if self.server_state != self.state_stream_response_body or self.throttled is None:
-            return  # no body: the headers go out with the end of the message
-        if self.throttled.stream_body:
+    def _data(self, held: Held, data: bytes) -> HttpEvent:
+        if held is self.upload:
+            return http_events.RequestData(self.stream_id, data)
+        return http_events.ResponseData(self.stream_id, data)
+
+    def _pass_head(self, held: Held) -> layer.CommandGenerator[None]:
+        if held is self.upload:
+            yield from super().start_request_stream()
+        elif self.response is None or self.server_state != self.state_stream_response_body:
+            pass  # no body: the headers go out with the end of the message
+        elif self.response.stream_body:
             yield from super().start_response_stream()
         else:  # the body's first bytes told that no rule matches: buffered, as without us
             self.server_state = self.state_consume_response_body
 
-    def _use_made_response(self) -> None:
+    def _use_made_response(self, response: PacedResponse) -> None:
         """The flow's response is not from an origin but an addon's, perhaps ours."""
-        throttled, response = self.throttled, self.flow.response
-        if throttled is None or response is None:
-            raise AssertionError("only called with both")
+        made = self.flow.response
+        if made is None:
+            raise AssertionError("a flow without a response")
         self._made = True
-        throttled.gate.discard()
-        if content := response.raw_content:
+        response.gate.discard()
+        if content := made.raw_content:
             self.server_state = self.state_stream_response_body
-            throttled.gate.push(content)
+            response.gate.push(content)
         else:
             self.server_state = self.state_consume_response_body
-        throttled.gate.finish(http_events.ResponseEndOfMessage(self.stream_id), True)
+        response.gate.finish(http_events.ResponseEndOfMessage(self.stream_id), True)
 
-    def _reset(self) -> layer.CommandGenerator[None]:
-        """End the exchange without an answer: RST_STREAM, or a TCP reset for HTTP/1."""
-        self._end("blocked")
-        self.flow.error = mflow.Error("reset by policy")
+    # -- endings
+
+    def _cut(self, outcome: str, reason: str, *, reset: bool) -> layer.CommandGenerator[None]:
+        """End the exchange where it is: RST_STREAM in HTTP/2, a closed or reset connection."""
+        self._end_all(outcome)
+        self.flow.error = mflow.Error(reason)
         yield HttpErrorHook(self.flow)
-        if self.context.client.alpn not in (b"h2", b"h3"):
+        if reset and self.context.client.alpn not in (b"h2", b"h3"):
             self.engine.reset_on_close(self.context.client)
-        reset = http_events.ResponseProtocolError(
-            self.stream_id, "reset by policy", http_events.ErrorCode.KILL
-        )
-        yield http.SendHttp(reset, self.context.client)
+        code = http_events.ErrorCode.KILL if reset else http_events.ErrorCode.CANCEL
+        end = http_events.ResponseProtocolError(self.stream_id, reason, code)
+        yield http.SendHttp(end, self.context.client)
+        if not self._made:
+            yield http.SendHttp(self._cancel(reason), self.context.server)
+        self._made = True  # whatever the origin still sends has nowhere to go
         self.client_state = self.server_state = self.state_errored
         self.flow.live = False
         yield http.DropStream(self.stream_id)
@@ -228,28 +282,35 @@ class PacedStream(http.HttpStream):
         code = http_events.ErrorCode.CANCEL
         return http_events.RequestProtocolError(self.stream_id, reason, code)
 
-    def _adjust_reader(self) -> None:
-        """Stop the origin while more is held than will soon be sent; let it go on in time."""
-        if self._reader is None or self.throttled is None:
-            return
-        enough = self.throttled.enough_bytes
-        if self.throttled.gate.waiting_bytes >= enough:
-            self._reader.stop()
+    def _end_all(self, outcome: str) -> None:
+        for held in (self.upload, self.response):
+            if held is not None:
+                self._end(held, outcome)
+
+    def _end(self, held: Held, outcome: str) -> None:
+        """That body is no longer in the throttle's hands."""
+        if held is self.response:
+            self.response = None
+            reader, self._origin_reader = self._origin_reader, None
         else:
-            self._reader.go_on()
+            self.upload = None
+            reader, self._client_reader = self._client_reader, None
+        if reader is not None:
+            reader.go_on()
+            reader.hold_at_most(None)
+        held.ended(outcome)
 
-    def _upstream_is_guarded(self) -> bool:
-        upstream = self.parent_layer().connections.get(self.context.server)
-        while upstream is not None and not isinstance(upstream, HttpConnection):
-            upstream = getattr(upstream, "child_layer", None)
-        return isinstance(upstream, CreditClient) and upstream.guarded
+    # -- what is around
 
-    def unsent_bytes(self) -> int:
+    def unsent_bytes(self, receiver: Connection) -> int:
         """What waits in the proxy for this stream's HTTP/2 window to open."""
-        connection = self.parent_layer().connections.get(self.context.client)
-        if not isinstance(connection, Http2Server):
+        connection = self._protocol(receiver)
+        if not isinstance(connection, Http2Connection):
             return 0
-        waiting = connection.h2_conn.stream_buffers.get(self.stream_id, ())
+        stream_id = self.stream_id
+        if isinstance(connection, Http2Client):
+            stream_id = connection.our_stream_id.get(stream_id, stream_id)
+        waiting = connection.h2_conn.stream_buffers.get(stream_id, ())
         return sum(len(piece.data) for piece in waiting)
 
     def parent_layer(self) -> http.HttpLayer:
@@ -258,13 +319,23 @@ class PacedStream(http.HttpStream):
             raise TypeError(f"a stream's parent is {parent!r}")
         return parent
 
-    def _end(self, outcome: str) -> None:
-        """The response is no longer in the throttle's hands."""
-        if self.throttled is None:
-            return
-        throttled, self.throttled = self.throttled, None
-        if self._reader is not None:
-            self._reader.go_on()
-            self._reader.hold_at_most(None)
-            self._reader = None
-        throttled.ended(outcome)
+    def _protocol(self, peer: Connection) -> HttpConnection | None:
+        """The HTTP/1 or HTTP/2 layer that talks to that peer."""
+        found = self.parent_layer().connections.get(peer)
+        while found is not None and not isinstance(found, HttpConnection):
+            found = getattr(found, "child_layer", None)
+        return found
+
+    def _reader(self, sender: Connection) -> GatedReader | None:
+        """The reader to stop while this stream's body from that peer is held.
+
+        None for HTTP/2: stopping its reader would stop every other stream of the connection.
+        """
+        if not isinstance(self._protocol(sender), Http1Connection):
+            return None
+        return self.engine.reader_of(self, sender)
+
+    def _credits(self, sender: Connection) -> bool:
+        """Whether that peer's HTTP/2 connection waits for our credit."""
+        connection = self._protocol(sender)
+        return isinstance(connection, Credited) and connection.guarded

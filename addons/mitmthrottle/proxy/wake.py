@@ -14,8 +14,8 @@ from __future__ import annotations
 
 import asyncio
 import heapq
-import logging
 import math
+from collections.abc import Callable
 
 from mitmproxy.proxy import commands, events, layer, server
 from mitmproxy.proxy.layers import http
@@ -24,8 +24,6 @@ from mitmthrottle.pacing import Schedule
 
 TICK_S = 0.002  # what is due within this time is woken together
 BATCH = 8  # wake-ups (about 100 us each) before other connections get their turn
-
-logger = logging.getLogger(__name__)
 
 
 class Waker(commands.RequestWakeup):
@@ -62,6 +60,7 @@ class Clock:
 
     def __init__(self) -> None:
         self.schedule = Schedule()
+        self.on_failure: Callable[[], None] = lambda: None
         self._timers: list[tuple[float, int, Waker]] = []
         self._serial = 0
         self._sleeping_until = -math.inf
@@ -82,6 +81,10 @@ class Clock:
         """A claim was handed to the schedule: it may be due before anything else is."""
         self._hurry(self.schedule.next_due())
 
+    def soon(self, waker: Waker) -> None:
+        """Wake that stream whether or not this clock goes on."""
+        self._loop.create_task(waker.wake())
+
     def stop(self) -> None:
         self._task.cancel()
 
@@ -91,7 +94,13 @@ class Clock:
 
     async def _run(self) -> None:
         while True:
-            due = self._due()
+            try:
+                due = self._due()
+            except Exception:  # a fault in our arithmetic: nobody may be left waiting
+                self.schedule = Schedule()
+                self._timers.clear()
+                self.on_failure()
+                due = []
             for number, waker in enumerate(due, 1):
                 await waker.wake()
                 if number % BATCH == 0:

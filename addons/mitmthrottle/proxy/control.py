@@ -1,0 +1,113 @@
+"""The `throttle.*` commands: rules switched and rates changed while the proxy runs.
+
+Rule: a command that cannot be carried out says why and changes nothing.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import difflib
+from collections.abc import Callable
+
+from mitmproxy import exceptions
+
+from mitmthrottle.policy import Policy, Rule
+from mitmthrottle.policy.units import format_rate, parse_duration, parse_rate
+
+from .engine import Engine
+from .overrides import Override, under
+
+
+class Control:
+    """What commands have changed over the policy file, and when that ends."""
+
+    def __init__(self, use: Callable[[Policy], None]) -> None:
+        self.policy: Policy | None = None
+        self._use = use
+        self._overrides: dict[str, Override] = {}
+        self._reverts: dict[str, asyncio.TimerHandle] = {}
+
+    def effective(self) -> Policy:
+        """The policy with what commands have changed."""
+        if self.policy is None:
+            raise exceptions.CommandError("no policy is loaded: set throttle_policy")
+        return under(self._overrides, self.policy)
+
+    def disable(self, rule: str, revert_after: str) -> None:
+        self._override(rule, Override(disabled=True), revert_after)
+
+    def enable(self, rule: str, revert_after: str) -> None:
+        self._override(rule, None, revert_after)
+
+    def rate(self, rule: str, rate: str, revert_after: str) -> None:
+        try:
+            rate_bytes_per_s = parse_rate(rate)
+        except ValueError as error:
+            raise exceptions.CommandError(str(error)) from None
+        if not self._rule(rule).then.rate:
+            raise exceptions.CommandError(f"`{rule}` has no rate that could be changed")
+        self._override(rule, Override(rate_bytes_per_s=rate_bytes_per_s), revert_after)
+
+    def status(self, engine: Engine | None) -> str:
+        """A line a rule: what it does, what is under way, what commands have changed."""
+        if self.policy is None or engine is None:
+            return "no policy is in force"
+        lines = [f"{self.policy.name}: {len(engine.active())} bodies under way"]
+        for rule in self.policy.rules:
+            busy = sum(1 for held in engine.active() if held.rule and held.rule.name == rule.name)
+            lines.append(f"{rule.name}: {rule.then.describe()}; {busy} under way{self._said(rule)}")
+        return "\n".join(lines)
+
+    def stop(self) -> None:
+        for timer in self._reverts.values():
+            timer.cancel()
+        self._reverts.clear()
+        self._overrides.clear()
+
+    def _said(self, rule: Rule) -> str:
+        override = self._overrides.get(rule.name)
+        if override is None:
+            return ""
+        if override.disabled:
+            said = "; switched off"
+        else:
+            said = f"; now {format_rate(override.rate_bytes_per_s or 0)}"
+        if timer := self._reverts.get(rule.name):
+            left = max(0.0, timer.when() - asyncio.get_running_loop().time())
+            said += f" for {left:.0f} s more"
+        return said
+
+    def _override(self, name: str, override: Override | None, revert_after: str) -> None:
+        rule = self._rule(name)
+        try:
+            seconds = parse_duration(revert_after) if revert_after else None
+        except ValueError as error:
+            raise exceptions.CommandError(str(error)) from None
+        before = self._overrides.get(rule.name)
+        if timer := self._reverts.pop(rule.name, None):
+            timer.cancel()
+            before = None
+        self._set(rule.name, override)
+        if seconds is not None:
+            loop = asyncio.get_running_loop()
+            self._reverts[rule.name] = loop.call_later(seconds, self._revert, rule.name, before)
+
+    def _revert(self, name: str, before: Override | None) -> None:
+        self._reverts.pop(name, None)
+        self._set(name, before)
+
+    def _set(self, name: str, override: Override | None) -> None:
+        if override is None:
+            self._overrides.pop(name, None)
+        else:
+            self._overrides[name] = override
+        if self.policy is not None:
+            self._use(self.effective())
+
+    def _rule(self, name: str) -> Rule:
+        rules = {rule.name: rule for rule in self.policy.rules} if self.policy else {}
+        if name in rules:
+            return rules[name]
+        near = difflib.get_close_matches(name, rules, 1)
+        hint = f": did you mean `{near[0]}`?" if near else f"; there are: {', '.join(rules)}"
+        raise exceptions.CommandError(f"no rule is called `{name}`{hint}")

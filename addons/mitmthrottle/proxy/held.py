@@ -1,0 +1,187 @@
+"""One body in the hands of the throttle: its gate, its pace, its way back to its stream.
+
+Rule: an error of ours never stops a body.  It is logged and counted, and the body runs free.
+
+`PacedResponse` (paced.py) and `PacedUpload` (upload.py) say what a rule means for their direction.
+"""
+
+from __future__ import annotations
+
+import math
+from typing import TYPE_CHECKING
+
+from mitmproxy import http
+
+from mitmthrottle.pacing import MAX_PIECE_BYTES, Budget, Claim, Pace, Quota
+from mitmthrottle.policy import Exchange, Rule
+
+from . import effects
+from .credit import GatedReader, waiting_bytes
+from .gate import Gate, Item
+from .stream import PacedStream
+from .wake import Waker
+
+if TYPE_CHECKING:
+    from .engine import Engine
+
+CLOGGED_BYTES = 128 * 1024  # what may wait for a receiver's socket before its pace is held
+
+
+class Held:
+    """A request's or a response's body, from its headers to its end."""
+
+    def __init__(self, engine: Engine, flow: http.HTTPFlow, exchange: Exchange) -> None:
+        self.engine = engine
+        self.flow = flow
+        self.exchange = exchange
+        self.parties = effects.Parties.of(exchange, flow.client_conn.id)
+        self.rule: Rule | None = None
+        self.gate: Gate = Gate(self)
+        self.stream: PacedStream | None = None
+        self.waker: Waker | None = None
+        self.quota: Quota | None = None
+        self.credits = False  # its sender's HTTP/2 connection waits for our credit
+        self._own: dict[int, Budget] = {}
+        self._follow_again = math.inf  # when the rule will say something else
+        self._began = engine.now()
+
+    def __repr__(self) -> str:
+        rule = self.rule.name if self.rule else "undecided"
+        return f"{type(self).__name__}({rule}, {self.gate})"
+
+    @property
+    def rate_bytes_per_s(self) -> float | None:
+        """What it may have now; None: no limit."""
+        if self.quota is not None and self._quota_left_bytes():
+            return None
+        return self.gate.pace.rate_bytes_per_s if self.gate.pace else None
+
+    @property
+    def window_bytes_per_s(self) -> float:
+        """The rate that its sender's window has to bear."""
+        rate = self.rate_bytes_per_s
+        return math.inf if rate is None else rate
+
+    @property
+    def enough_bytes(self) -> int:
+        """So many bytes in the gate that the sender may pause."""
+        return waiting_bytes(self.rate_bytes_per_s)
+
+    # -- what the stream calls
+
+    def attach(self, stream: PacedStream) -> None:
+        handler = self.engine.handler_of(self.flow.client_conn)
+        if handler is None:  # a replayed flow has no client to be slow for
+            self.gate.run_free()
+            return
+        self.stream = stream
+        self.waker = Waker(stream, handler)
+        if self.gate.pace is not None and self.gate.pace.claim is not None:
+            self.gate.pace.claim.owner = self.waker
+        self.engine.begun(self)
+
+    def woken(self) -> None:
+        if self.waker is not None and self.waker.granted:
+            self.waker.granted = False
+            self.gate.granted()
+        if self.now() >= self._follow_again and self.rule is not None:
+            self.follow(self.rule)
+
+    def release(self) -> list[Item]:
+        try:
+            return self.gate.release()
+        except Exception:  # fail open: see the rule above
+            self.engine.failed(self.flow)
+            return self.release_all()
+
+    def release_all(self) -> list[Item]:
+        """Everything that is held, at once: the sender is gone, or we have failed."""
+        self._withdraw()
+        return self.gate.release_all()
+
+    def hold_reader(self, reader: GatedReader | None) -> None:
+        if reader is not None:
+            reader.hold_at_most(self.enough_bytes)
+
+    def ended(self, outcome: str) -> None:
+        self._withdraw()
+        if self.waker is not None:
+            self.waker.close()
+        self.engine.ended(self)
+        self.record(outcome)
+
+    def record(self, outcome: str) -> None:
+        raise NotImplementedError
+
+    # -- what the gate calls
+
+    def now(self) -> float:
+        return self.engine.now()
+
+    def wake_at(self, when: float) -> None:
+        if self.waker is not None:
+            self.engine.clock.wake_at(when, self.waker)
+
+    def starting(self) -> None:
+        now = self.now()
+        for budget in self._own.values():
+            budget.start_afresh(now)
+
+    def submit(self, pace: Pace, size: int) -> bool:
+        if self.quota is not None and self.quota.take(size, self._period()):
+            return True
+        if pace.claim is None:
+            return True
+        if self.engine.schedule.submit(pace.claim, size, self.now()):
+            return True
+        self.engine.clock.submitted()
+        return False
+
+    def piece_bytes(self, pace: Pace) -> int:
+        if self.quota is not None and (left := self._quota_left_bytes()):
+            return min(left, MAX_PIECE_BYTES)
+        return pace.piece_bytes(self.engine.paced_responses)
+
+    def is_clogged(self) -> bool:
+        """The receiver does not take what it may have: it would wait in the proxy."""
+        raise NotImplementedError
+
+    # -- what the rule says
+
+    def follow(self, rule: Rule) -> None:
+        """Go on as this rule says now: it was found, it has changed, or its next stage began."""
+        raise NotImplementedError
+
+    def run_free(self) -> None:
+        """The rule is gone: what is held goes out at once, the rest as it comes."""
+        self._withdraw()
+        self.quota = None
+        self._follow_again = math.inf
+        self.gate.run_free()
+
+    def _draw_from(self, budgets: tuple[Budget, ...], delay_s: float) -> None:
+        claim = self.gate.pace.claim if self.gate.pace else None
+        if claim is not None and claim.budgets == budgets:
+            for budget in budgets:
+                self.engine.schedule.touch(budget)
+            return
+        self._withdraw()
+        claim = Claim(budgets, self.waker) if budgets else None
+        self.gate.repace(Pace(delay_s, claim))
+
+    def _withdraw(self) -> None:
+        claim = self.gate.pace.claim if self.gate.pace else None
+        if claim is not None:
+            self.engine.schedule.withdraw(claim, self.now())
+            self.engine.clock.submitted()
+
+    def _quota_left_bytes(self) -> int:
+        return self.quota.left_bytes(self._period()) if self.quota is not None else 0
+
+    def _period(self) -> object:
+        quota = self.rule.then.quota if self.rule is not None else None
+        return (
+            quota.window(self.engine.unix_time(), self.engine.policy_started_unix)
+            if quota
+            else None
+        )

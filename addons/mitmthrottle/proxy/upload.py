@@ -1,0 +1,51 @@
+"""A request's body under a rule's `upload`."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from mitmproxy import http
+
+from mitmthrottle.policy import Exchange, Rule, Upload
+
+from . import effects
+from .held import CLOGGED_BYTES, Held
+
+if TYPE_CHECKING:
+    from .engine import Engine
+
+
+class PacedUpload(Held):
+    """A request body on its way to the origin."""
+
+    def __init__(self, engine: Engine, flow: http.HTTPFlow, exchange: Exchange, rule: Rule) -> None:
+        super().__init__(engine, flow, exchange)
+        self.follow(rule)
+
+    def is_clogged(self) -> bool:
+        return self.stream is not None and (
+            self.stream.unsent_bytes(self.stream.context.server) > CLOGGED_BYTES
+            or self.engine.unsent_bytes(self.flow, self.flow.server_conn) > CLOGGED_BYTES
+        )
+
+    def record(self, outcome: str) -> None:
+        self.engine.record_upload(self.flow, self.gate, outcome)
+
+    def follow(self, rule: Rule) -> None:
+        upload = rule.then.upload
+        if upload is None:
+            self.run_free()
+            return
+        delay = self.gate.pace.delay_s if self.gate.pace else self._delay_s(rule, upload)
+        self.rule = rule
+        limits = effects.Limits(
+            (rule.name, "upload"), upload.rate, upload.burst, rule.then.as_ == "policer"
+        )
+        budgets = effects.budgets_for(
+            limits, self.parties, self.engine.shared, self._own, self.now()
+        )
+        self._draw_from(budgets, delay)
+
+    def _delay_s(self, rule: Rule, upload: Upload) -> float:
+        seed = (self.engine.seed, rule.name, "upload", self.exchange.serial)
+        return effects.sampled_s(upload.delay, *seed)
