@@ -110,6 +110,13 @@ simple(
 )
 
 
+@answers("/octets")
+async def octets(stream: Stream) -> None:
+    body = PHOTO if stream.request.path.endswith("?jpeg") else TEXT * 3
+    stream.headers(200, ("content-type", "application/octet-stream"))
+    await stream.data(body)
+
+
 @answers("/204")
 async def no_content(stream: Stream) -> None:
     stream.headers(204, ("x-nothing", "at all"), end=True)
