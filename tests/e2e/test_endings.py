@@ -21,14 +21,13 @@ from . import dial
 from .answer import COMPLETE, OPEN, Answer
 from .figures import Figures
 from .http1 import Http1, http1
-from .http2 import http2
+from .http2 import Http2, http2
 from .odd import Odd, running_odd
 from .process import connections, connections_to, wait_for
 
 pytestmark = pytest.mark.e2e
 
 HOST = "odd.example.org"
-SLOW, DELAYED, MUTE = "slow", "delayed", "mute"
 AT_ONCE_S = 1.0
 POLICY = """
 version: 1
@@ -36,6 +35,10 @@ name: endings
 rules:
   - {name: delayed, when: {host: .example.org, path: "*?delayed*"}, then: {delay: 1 min}}
   - {name: mute, when: {host: .example.org, path: "*?mute*"}, then: {block: timeout}}
+  - {name: mute late, when: {host: .example.org, path: "*?late*", content: photo},
+     then: {block: timeout}}
+  - {name: refused late, when: {host: .example.org, path: "*?refused*"},
+     then: {block: 451, delay: 1 min}}
   - {name: slow, when: {host: .example.org, content: photo}, then: {rate: 128 kbit/s}}
 """
 
@@ -156,11 +159,14 @@ def test_a_connection_with_thirty_streams_goes(lab: Lab) -> None:
     assert wait_for(lab.quiet, AT_ONCE_S) is not None
 
 
-@pytest.mark.parametrize("why", [DELAYED, MUTE])
-@pytest.mark.parametrize("protocol", ["http/1.1", "http/2"])
+@pytest.mark.parametrize("why", ["delayed", "mute", "late", "refused"])
+@pytest.mark.parametrize("protocol", ["http/1.1 plain", "http/1.1 tls", "http/2"])
 def test_a_client_goes_before_the_first_byte(why: str, protocol: str, lab: Lab) -> None:
     path = f"/photo.jpg?{why}"
-    client = http2(lab.proxy, HOST) if protocol == "http/2" else http1(lab.proxy, HOST, secure=True)
+    if protocol == "http/2":
+        client: Http1 | Http2 = http2(lab.proxy, HOST)
+    else:
+        client = http1(lab.proxy, HOST, secure=protocol == "http/1.1 tls")
     answer = client.get(path, until=time.perf_counter() + 0.5)
     assert (answer.status, answer.end) == (0, OPEN)
     client.close()
