@@ -1,4 +1,4 @@
-"""The command line: `mitmthrottle run`, `check`, `explain`, `demo`.
+"""The command line: `mitmthrottle run`, `check`, `explain`, `policies`, `demo`.
 
 Rule: each command is a few lines over a function that a test suite could call as well, and
 whatever the user did, the answer is a sentence, never a traceback.
@@ -11,14 +11,24 @@ from __future__ import annotations
 
 import json
 import sys
+import time
 from typing import Any
 
 import click
 
 from mitmthrottle.explain import as_text, exchange_of_url, explain
 from mitmthrottle.lab.proxy import SCRIPT_PATH
-from mitmthrottle.policy import Policy, PolicyError, find_policy, load_policy
-from mitmthrottle.policy.units import parse_size
+from mitmthrottle.policy import (
+    Fault,
+    Policy,
+    PolicyError,
+    find_policy,
+    load_policy,
+    load_policy_with_warnings,
+    presets,
+    shipped_policies,
+)
+from mitmthrottle.policy.units import did_you_mean, parse_size
 
 
 @click.group(context_settings={"help_option_names": ["-h", "--help"]})
@@ -56,16 +66,17 @@ def run_command(policy: str, mitmdump_options: tuple[str, ...]) -> None:
 def check_command(policies: tuple[str, ...]) -> None:
     """Check policies: every fault as file:line:column and what would be right.
 
-    Exit status 1 if any has a fault.
+    Warns of what is surely not meant, too. Exit status 1 if any has a fault.
     """
     broken = False
     for name in policies:
         try:
-            policy = _load(name)
+            policy, warnings = load_policy_with_warnings(find_policy(name), time.time())
         except PolicyError as error:
             broken = True
-            _print_faults(error)
+            _print_faults(error.faults)
         else:
+            _print_faults(warnings)
             rules = "1 rule" if len(policy.rules) == 1 else f"{len(policy.rules)} rules"
             click.echo(f"{name}: ok, {rules}")
     sys.exit(1 if broken else 0)
@@ -129,11 +140,50 @@ def explain_command(
             head=b"",
             client_address=client_ip,
             user=user,
+            time=time.time(),
         )
     except ValueError as fault:
         raise click.BadParameter(str(fault), param_hint="URL") from None
     answer = explain(loaded, exchange)
     click.echo(json.dumps(answer, indent=2, ensure_ascii=False) if as_json else as_text(answer))
+
+
+@main.group("policies", invoke_without_command=True)
+@click.pass_context
+def policies_command(context: click.Context) -> None:
+    """List the policies and presets that come along; `policies show NAME` prints one."""
+    if context.invoked_subcommand is not None:
+        return
+    shipped = [load_policy(path) for path in shipped_policies()]
+    listed = [(policy.name, policy.description) for policy in shipped]
+    click.echo("Policies, for `mitmthrottle run NAME`:")
+    _print_columns(listed)
+    click.echo("\nPresets, for `then: {like: NAME}` in a policy:")
+    _print_columns([(preset.name, preset.describe()) for preset in presets().values()])
+
+
+@policies_command.command("show")
+@click.argument("name")
+def show_command(name: str) -> None:
+    """Print a policy that comes along, as a start for your own, or a preset with its source."""
+    preset = presets().get(name)
+    if preset is not None:
+        click.echo(f"{preset.name}: {preset.describe()}\n{preset.source}\n{preset.url}")
+        click.echo(f"retrieved {preset.retrieved}" + (f"\n{preset.notes}" * bool(preset.notes)))
+        return
+    names = {path.stem: path for path in shipped_policies()}
+    if name not in names:
+        near = did_you_mean(name, [*names, *presets()])
+        raise click.ClickException(
+            f"no policy or preset is named `{name}`{near or ': `mitmthrottle policies` lists them'}"
+        )
+    click.echo(names[name].read_text(encoding="utf-8"), nl=False)
+
+
+def _print_columns(rows: list[tuple[str, str]]) -> None:
+    width = max(len(name) for name, _ in rows)
+    for name, words in rows:
+        click.echo(f"  {name:{width}}  {words}")
 
 
 @main.command("demo")
@@ -177,10 +227,10 @@ def _load_or_exit(name: str) -> Policy:
     try:
         return _load(name)
     except PolicyError as error:
-        _print_faults(error)
+        _print_faults(error.faults)
         sys.exit(1)
 
 
-def _print_faults(error: PolicyError) -> None:
-    for fault in error.faults:
+def _print_faults(faults: tuple[Fault, ...]) -> None:
+    for fault in faults:
         click.echo(str(fault), err=True)

@@ -13,7 +13,12 @@ from mitmthrottle.policy.exchange import Exchange
 from mitmthrottle.policy.faults import Fault, PolicyError
 from mitmthrottle.policy.hosts import HostIndex, HostPattern, normalise_host
 from mitmthrottle.policy.limits import Per, RateLimit
-from mitmthrottle.policy.load import load_policy, parse_policy
+from mitmthrottle.policy.load import (
+    load_policy,
+    load_policy_with_warnings,
+    parse_policy,
+    parse_policy_with_warnings,
+)
 from mitmthrottle.policy.presets import Preset, presets
 from mitmthrottle.policy.quota import Quota
 from mitmthrottle.policy.requests import RequestLimit
@@ -55,9 +60,11 @@ __all__ = [
     "classify",
     "find_policy",
     "load_policy",
+    "load_policy_with_warnings",
     "needs_first_bytes",
     "normalise_host",
     "parse_policy",
+    "parse_policy_with_warnings",
     "presets",
     "shipped_policies",
     "unit_interval",

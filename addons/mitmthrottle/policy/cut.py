@@ -6,12 +6,12 @@ The one rule: what was sent before the cut was sent in order; `reset` is an erro
 
 from __future__ import annotations
 
-from typing import Annotated, Literal
+from typing import Annotated, Any, Literal
 
-from pydantic import Field
+from pydantic import Field, model_validator
 
 from mitmthrottle.policy import units
-from mitmthrottle.policy.fields import Bytes, Strict, parsed, word_of
+from mitmthrottle.policy.fields import Bytes, Strict, name_of_type, parsed, word_of
 
 How = Literal["reset", "close"]
 HOWS: tuple[How, ...] = ("reset", "close")
@@ -24,6 +24,13 @@ class Cut(Strict):
 
     after_bytes: Bytes = Field(alias="after")
     how: Annotated[How, _how[0], _how[2]] = "reset"
+
+    @model_validator(mode="before")
+    @classmethod
+    def _mapping(cls, value: Any) -> Any:
+        if isinstance(value, dict | cls):
+            return value
+        raise ValueError(f"must be a mapping as `{{after: 512 KiB}}`, not {name_of_type(value)}")
 
     def describe(self) -> str:
         """`reset after 512 KiB`."""

@@ -18,7 +18,14 @@ import random
 from collections.abc import Callable
 from typing import Annotated, Literal, Self
 
-from pydantic import Field, PlainValidator, ValidationInfo, WithJsonSchema, model_validator
+from pydantic import (
+    Field,
+    PlainSerializer,
+    PlainValidator,
+    ValidationInfo,
+    WithJsonSchema,
+    model_validator,
+)
 
 from mitmthrottle.policy import units
 from mitmthrottle.policy.fields import (
@@ -63,6 +70,12 @@ def _percentiles(value: object, info: ValidationInfo) -> tuple[tuple[float, floa
     return tuple(points)
 
 
+def _percentile_texts(points: tuple[tuple[float, float], ...] | None) -> object:
+    return points and {
+        f"p{units.exact_percent(share)}": units.exact_duration(time) for share, time in points
+    }
+
+
 def _fraction(key: object) -> float:
     text = str(key)
     try:
@@ -92,6 +105,7 @@ class Delay(Strict):
         Annotated[
             tuple[tuple[float, float], ...],
             PlainValidator(_percentiles),
+            PlainSerializer(_percentile_texts),
             WithJsonSchema(
                 {
                     "type": "object",

@@ -7,19 +7,25 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 from dataclasses import dataclass
+from typing import Literal
 
 
 @dataclass(frozen=True, slots=True, order=True)
 class Fault:
-    """One fault. Lines and columns count from 1; line 0 is the file as a whole."""
+    """One fault. Lines and columns count from 1; line 0 is the file as a whole.
+
+    A warning is of a policy that can be used, but surely not as its author thinks.
+    """
 
     file: str
     line: int
     column: int
     message: str
+    severity: Literal["error", "warning"] = "error"
 
     def __str__(self) -> str:
-        return f"{self.file}:{self.line}:{self.column}: {self.message}"
+        kind = "warning: " if self.severity == "warning" else ""
+        return f"{self.file}:{self.line}:{self.column}: {kind}{self.message}"
 
 
 class PolicyError(ValueError):

@@ -14,6 +14,7 @@ from typing import Any
 from pydantic import TypeAdapter, ValidationError
 
 from mitmthrottle.policy.clients import ClientMatch
+from mitmthrottle.policy.doubts import doubts
 from mitmthrottle.policy.faults import Fault, PolicyError
 from mitmthrottle.policy.fields import FROM_FILE, Host, OneOrManyOf
 from mitmthrottle.policy.groups import group_faults
@@ -21,38 +22,42 @@ from mitmthrottle.policy.hosts import HostPattern
 from mitmthrottle.policy.messages import explain_error
 from mitmthrottle.policy.reach import Reach, unreachable
 from mitmthrottle.policy.schema import Policy, Rule
-from mitmthrottle.policy.yamltree import Node, Step, read_tree
+from mitmthrottle.policy.stages import Stage
+from mitmthrottle.policy.then import TRACES
+from mitmthrottle.policy.trace import TRACE_SUFFIXES, read_trace
+from mitmthrottle.policy.yamltree import Node, Report, Step, read_tree
 
 LARGEST_FILE_BYTES = 8 * 2**20
 _STRANGE = re.compile("[^\t\n\r\x20-\x7e\x85\xa0-\ud7ff\ue000-\ufffd\U00010000-\U0010ffff]")
-_FROM_FILE = {FROM_FILE: True}
 _HOSTS: TypeAdapter[tuple[HostPattern, ...]] = TypeAdapter(OneOrManyOf[Host])
 _CLIENTS: TypeAdapter[tuple[ClientMatch, ...]] = TypeAdapter(OneOrManyOf[ClientMatch])
 
 
 def load_policy(path: Path | str) -> Policy:
     """Read a policy file. PolicyError with all faults if it cannot be used."""
-    path = Path(path)
+    return load_policy_with_warnings(path)[0]
+
+
+def load_policy_with_warnings(
+    path: Path | str, now: float | None = None
+) -> tuple[Policy, tuple[Fault, ...]]:
+    """The same, and what is doubtful about it. `now` (Unix seconds) tells what is past."""
     name = str(path)
-    try:
-        with path.open("rb") as file:
-            raw = file.read(LARGEST_FILE_BYTES + 1)
-    except FileNotFoundError:
-        raise _fault(name, "no such file: check the path") from None
-    except IsADirectoryError:
-        raise _fault(
-            name, "this is a directory: name a policy file in it, as `policies/NAME.yaml`"
-        ) from None
-    except (OSError, ValueError) as error:  # ValueError: a NUL in the path
-        reason = getattr(error, "strerror", None) or str(error)
-        raise _fault(name, f"cannot be read: {reason}") from None
-    if len(raw) > LARGEST_FILE_BYTES:
-        raise _fault(name, "larger than 8 MiB, which no policy is: did you name the wrong file?")
-    return parse_policy(_decode(raw, name), name)
+    return parse_policy_with_warnings(_decode(_bytes_of(Path(path), name), name), name, now)
 
 
 def parse_policy(text: str, file: str = "policy") -> Policy:
-    """Read a policy from its text; `file` is the name that faults carry."""
+    """Read a policy from its text; `file` is the name that faults carry.
+
+    The paths of traces are relative to the folder of `file`.
+    """
+    return parse_policy_with_warnings(text, file)[0]
+
+
+def parse_policy_with_warnings(
+    text: str, file: str = "policy", now: float | None = None
+) -> tuple[Policy, tuple[Fault, ...]]:
+    """The same, and what is doubtful about it. `now` (Unix seconds) tells what is past."""
     faults: list[Fault] = []
 
     def report(line: int, column: int, message: str) -> None:
@@ -75,21 +80,67 @@ def parse_policy(text: str, file: str = "policy") -> Policy:
             what = "the file is empty" if empty else "this is no mapping (`key: value`)"
             report(1, 1, f"{what}: a policy begins with `version: 1`")
         raise PolicyError(faults)
-    policy = _check(root, report)
-    if policy is None or faults:
-        raise PolicyError(_in_order(faults))
-    return policy
+    traces, of_traces = _read_traces(root, Path(file).parent, report)
+    policy = _check(root, traces, report)
+    if policy is None or faults or of_traces:
+        raise PolicyError(_in_order(faults) + of_traces)
+    warnings = [
+        Fault(file, node.line, node.column, message, "warning")
+        for node, message in doubts(policy, root, now)
+    ]
+    return policy, tuple(_in_order(warnings))
 
 
-def _check(root: Node, report: Any) -> Policy | None:
+def _bytes_of(path: Path, name: str) -> bytes:
+    try:
+        with path.open("rb") as file:
+            raw = file.read(LARGEST_FILE_BYTES + 1)
+    except FileNotFoundError:
+        raise _fault(name, "no such file: check the path") from None
+    except IsADirectoryError:
+        raise _fault(
+            name, "this is a directory: name a policy file in it, as `policies/NAME.yaml`"
+        ) from None
+    except (OSError, ValueError) as error:  # ValueError: a NUL in the path
+        reason = getattr(error, "strerror", None) or str(error)
+        raise _fault(name, f"cannot be read: {reason}") from None
+    if len(raw) > LARGEST_FILE_BYTES:
+        raise _fault(name, "larger than 8 MiB, which no policy is: did you name the wrong file?")
+    return raw
+
+
+def _read_traces(
+    root: Node, folder: Path, report: Report
+) -> tuple[dict[str, tuple[Stage, ...]], list[Fault]]:
+    """The stages of every trace that a rule names (none of one that has faults)."""
+    traces: dict[str, tuple[Stage, ...]] = {}
+    faults: list[Fault] = []
+    for rule in root.find(("rules",)).items or ():
+        then = (rule.keys or {}).get("then")
+        given = (then[1].keys or {}).get("trace") if then else None
+        if given is None or not isinstance(given[1].data, str):
+            continue
+        text = given[1].data.strip()
+        if text not in traces and text.lower().endswith(TRACE_SUFFIXES):
+            traces[text], found = read_trace(folder / text, str(folder / text))
+            for fault in found:
+                if fault.line:
+                    faults.append(fault)
+                else:  # of the file as a whole: told where it is named
+                    report(given[1].line, given[1].column, f"`{text}`: {fault.message}")
+    return traces, faults
+
+
+def _check(root: Node, traces: dict[str, tuple[Stage, ...]], report: Report) -> Policy | None:
     for key, value in root.walk():
         if value.data is None:
             what = f"`{key.data}` is empty" if key is not value else "this item is empty"
             report(key.line, key.column, f"{what}: give a value, or leave it out")
     policy: Policy | None = None
     broken: set[Step] = set()
+    context = {FROM_FILE: True, TRACES: traces}
     try:
-        policy = Policy.model_validate(root.data, context=_FROM_FILE, by_alias=True, by_name=False)
+        policy = Policy.model_validate(root.data, context=context, by_alias=True, by_name=False)
     except ValidationError as invalid:
         for error in invalid.errors(include_url=False):
             loc, at_key, message = explain_error(error)
@@ -104,7 +155,7 @@ def _check(root: Node, report: Any) -> Policy | None:
     for node, message in group_faults(root):
         report(node.line, node.column, message)
     rules = root.find(("rules",)).items or []
-    reaches = _of_policy(policy) if policy else _of_parts(root.data, broken)
+    reaches = _of_policy(policy) if policy else _of_parts(root.data, broken, context)
     for index, earlier in unreachable(reaches):
         what = _rule_name(rules, earlier)
         report(
@@ -124,7 +175,7 @@ def _of_policy(policy: Policy) -> Iterator[Reach]:
         yield _reach(index, rule, policy.hosts, policy.clients)
 
 
-def _of_parts(data: dict[str, Any], broken: set[Step]) -> Iterator[Reach]:
+def _of_parts(data: dict[str, Any], broken: set[Step], context: Any) -> Iterator[Reach]:
     """What can be compared of a policy that is not valid as a whole."""
     hosts = _valid_groups(data.get("hosts"), _HOSTS)
     clients = _valid_groups(data.get("clients"), _CLIENTS)
@@ -133,7 +184,7 @@ def _of_parts(data: dict[str, Any], broken: set[Step]) -> Iterator[Reach]:
         if index in broken:
             continue
         try:
-            rule = Rule.model_validate(raw, context=_FROM_FILE, by_alias=True, by_name=False)
+            rule = Rule.model_validate(raw, context=context, by_alias=True, by_name=False)
             yield _reach(index, rule, hosts, clients)
         except (ValidationError, KeyError):  # KeyError: it uses a group that is broken
             continue
@@ -144,7 +195,7 @@ def _valid_groups(groups: object, adapter: TypeAdapter[Any]) -> dict[str, Any]:
     for name, members in groups.items() if isinstance(groups, dict) else ():
         try:
             valid[name] = adapter.validate_python(
-                members, context=_FROM_FILE, by_alias=True, by_name=False
+                members, context={FROM_FILE: True}, by_alias=True, by_name=False
             )
         except ValidationError:
             continue

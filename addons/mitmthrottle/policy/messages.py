@@ -96,6 +96,8 @@ def _subject(loc: Loc) -> str:
         return ""
     if len(loc) >= 2 and loc[-2] == "rules":
         return "a rule"
+    if len(loc) >= 2 and loc[-2] == "stages":
+        return "a stage"
     return f"`{names[-1]}`"
 
 

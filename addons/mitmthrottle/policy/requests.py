@@ -10,10 +10,17 @@ import re
 from dataclasses import dataclass
 from typing import Annotated, Any
 
-from pydantic import AfterValidator
+from pydantic import AfterValidator, PlainValidator
 
 from mitmthrottle.policy import units
-from mitmthrottle.policy.fields import OneOrMany, Short, Strict, parsed
+from mitmthrottle.policy.fields import (
+    OneOrMany,
+    Short,
+    Strict,
+    is_number,
+    name_of_type,
+    parsed,
+)
 from mitmthrottle.policy.limits import Per, PerField
 
 MOST_STARTS = 1_000_000
@@ -55,6 +62,14 @@ class StartRate:
         return f"{self.count} / {period.removeprefix('1 ')}"
 
 
+def _start_rate(value: object) -> StartRate:
+    if isinstance(value, StartRate):
+        return value
+    if isinstance(value, str) or is_number(value):
+        return StartRate.parse(str(value))
+    raise ValueError(f"must be a number of starts in a period, not {name_of_type(value)}")
+
+
 _starts = parsed(StartRate.parse, "a number of starts in a period", "10 / min")
 STARTS_TEXT: dict[str, Any] = dict(_starts[2].json_schema or {})
 
@@ -62,7 +77,7 @@ STARTS_TEXT: dict[str, Any] = dict(_starts[2].json_schema or {})
 class RequestLimit(Strict):
     """How many may start, and the scope of those who share the count."""
 
-    limit: Annotated[StartRate, _starts[0], _starts[1], _starts[2]]
+    limit: Annotated[StartRate, PlainValidator(_start_rate), _starts[1], _starts[2]]
     per: PerField = "rule"
 
     @property

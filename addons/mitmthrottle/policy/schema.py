@@ -21,6 +21,7 @@ from mitmthrottle.policy.clients import ClientMatch
 from mitmthrottle.policy.fields import Host, OneOrManyOf, Strict, name_of_type, parsed
 from mitmthrottle.policy.hosts import HostPattern
 from mitmthrottle.policy.limits import BurstField, PerField, RateLimit
+from mitmthrottle.policy.printing import print_yaml
 from mitmthrottle.policy.stages import Stage
 from mitmthrottle.policy.then import Then
 from mitmthrottle.policy.upload import Upload
@@ -75,6 +76,15 @@ class Rule(Strict):
     when: When = When()
     then: Then
     _line: int = PrivateAttr(0)
+
+    def __eq__(self, other: object) -> bool:
+        """Rules are equal when they say the same, wherever they stand."""
+        return (
+            isinstance(other, Rule)
+            and self.name == other.name
+            and self.when == other.when
+            and self.then == other.then
+        )
 
     @property
     def line(self) -> int:
@@ -168,6 +178,10 @@ class Policy(Strict):
         for host in rule.when.host:
             found.extend(self.hosts[host] if isinstance(host, str) else (host,))
         return tuple(found)
+
+    def to_yaml(self) -> str:
+        """The text of a file that says the same (comments are lost)."""
+        return print_yaml(self.model_dump(by_alias=True, exclude_unset=True))
 
     @classmethod
     def json_schema(cls) -> dict[str, Any]:

@@ -24,7 +24,7 @@ def policy_folder() -> Path:
 
 def shipped_policies() -> list[Path]:
     """The policies that come with mitmthrottle, by name."""
-    return sorted(policy_folder().glob("*.yaml"))
+    return sorted(policy_folder().glob("*.yaml"), key=lambda path: path.stem)
 
 
 def find_policy(name_or_path: str) -> Path:

@@ -77,13 +77,13 @@ def _only_last_open(stages: tuple[Stage, ...]) -> tuple[Stage, ...]:
     for number, stage in enumerate(stages[:-1], 1):
         if stage.for_s is None:
             raise ValueError(
-                f"stage {number} of {len(stages)} has no `for`, so it never ends: "
-                "add `for: 60 s`, only the last may go without"
+                f"has no `for` in stage {number} of {len(stages)}, which so never ends: "
+                "add `for: 60 s`, only the last stage may go without"
             )
     if len(stages) == 1 and stages[0].for_s is None:
         raise ValueError(
-            "a single stage without `for` always holds: give its effects without `stages`, "
-            "or add `for: 60 s`"
+            "has a single stage without `for`, which always holds: give its effects without "
+            "`stages`, or add `for: 60 s`"
         )
     return stages
 

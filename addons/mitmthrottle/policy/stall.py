@@ -6,12 +6,12 @@ whatever else slows them.
 
 from __future__ import annotations
 
-from typing import Annotated
+from typing import Annotated, Any
 
-from pydantic import AfterValidator, Field
+from pydantic import AfterValidator, Field, model_validator
 
 from mitmthrottle.policy import units
-from mitmthrottle.policy.fields import Bytes, Seconds, Strict
+from mitmthrottle.policy.fields import Bytes, Seconds, Strict, name_of_type
 
 
 def _some_bytes(size: int) -> int:
@@ -33,6 +33,15 @@ class Stall(Strict):
     after_bytes: Bytes = Field(alias="after")
     for_s: Annotated[Seconds, AfterValidator(_some_time)] = Field(alias="for")
     every_bytes: Annotated[Bytes, AfterValidator(_some_bytes)] | None = Field(None, alias="every")
+
+    @model_validator(mode="before")
+    @classmethod
+    def _mapping(cls, value: Any) -> Any:
+        if isinstance(value, dict | cls):
+            return value
+        raise ValueError(
+            f"must be a mapping as `{{after: 256 KiB, for: 10 s}}`, not {name_of_type(value)}"
+        )
 
     def describe(self) -> str:
         """`10 s after 256 KiB and every 1 MiB`."""

@@ -25,7 +25,7 @@ from mitmthrottle.policy.quota import Quota
 from mitmthrottle.policy.requests import RequestsField
 from mitmthrottle.policy.stages import Stage, StagesField, Timeline
 from mitmthrottle.policy.stall import Stall
-from mitmthrottle.policy.trace import read_trace
+from mitmthrottle.policy.trace import TRACE_SUFFIXES, read_trace
 from mitmthrottle.policy.upload import Upload
 
 TRACES = "traces"  # key of the validation context: stages of each trace that was read already
@@ -38,7 +38,7 @@ _from = parsed(word_of(("policy", "response"), "beginning"), "when stages begin"
 def _path(text: str) -> str:
     if not text.strip():
         raise ValueError("names no file: write for example `trace: train.csv`")
-    if not text.strip().lower().endswith((".csv", ".txt")):
+    if not text.strip().lower().endswith(TRACE_SUFFIXES):
         raise ValueError(f"`{text}` is no CSV file: name one, as `train.csv`")
     return text.strip()
 

@@ -24,6 +24,7 @@ from mitmthrottle.policy.units import LONGEST_DURATION_S, parse_rate
 LARGEST_TRACE_BYTES = 8 * 2**20
 MOST_LINES = 20_000  # over five hours at one a second
 MOST_FAULTS = 20  # a file in another format has a fault in each line
+TRACE_SUFFIXES = (".csv", ".txt")
 HEADER = ["seconds", "rate"]
 
 
@@ -41,6 +42,8 @@ def read_trace(path: Path, name: str) -> tuple[tuple[Stage, ...], tuple[Fault, .
     `name` is what faults call the file.
     """
     try:
+        if path.exists() and not path.is_file():
+            return _failed(name, 0, "this is no file: name a CSV file")
         with path.open("rb") as file:
             raw = file.read(LARGEST_TRACE_BYTES + 1)
     except FileNotFoundError:

@@ -167,6 +167,12 @@ def _header_name(name: object) -> str:
     return name.lower()
 
 
+def _client_plain(client: ClientMatch | str) -> object:
+    if isinstance(client, str):
+        return client
+    return client.model_dump(by_alias=True, exclude_unset=True)
+
+
 @dataclass(frozen=True)
 class ClientOrGroupName:
     """Annotation: text names a group of `clients`, a mapping is a condition of its own."""
@@ -175,7 +181,9 @@ class ClientOrGroupName:
         self, source: Any, handler: GetCoreSchemaHandler
     ) -> CoreSchema:
         return core_schema.no_info_wrap_validator_function(
-            self._validate, handler.generate_schema(ClientMatch)
+            self._validate,
+            handler.generate_schema(ClientMatch),
+            serialization=core_schema.plain_serializer_function_ser_schema(_client_plain),
         )
 
     def __get_pydantic_json_schema__(
