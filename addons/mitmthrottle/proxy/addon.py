@@ -9,16 +9,17 @@ from __future__ import annotations
 import logging
 from pathlib import Path
 
-from mitmproxy import command, ctx, exceptions, http
+from mitmproxy import command, ctx, dns, exceptions, http, tls
 from mitmproxy.addonmanager import Loader
 from mitmproxy.addons.proxyserver import Proxyserver
 from mitmproxy.connection import Client
 from mitmproxy.hooks import UpdateHook
+from mitmproxy.proxy import layer
 from mitmproxy.proxy.server_hooks import ServerConnectionHookData
 
 from mitmthrottle.policy import Policy, PolicyError, Rule, find_policy, load_policy
 
-from . import credit, engine, mark
+from . import credit, engine, mark, quic
 from .control import Control
 from .engine import Engine
 from .gate import Gate
@@ -26,6 +27,7 @@ from .guard import require_known_mitmproxy
 from .live import LiveFile
 from .outcome import Outcome
 from .patch import Patch, widen
+from .pinned import Pinned
 
 logger = logging.getLogger(__name__)
 
@@ -40,6 +42,7 @@ class Throttle:
         self._patch: Patch | None = None
         self._live: LiveFile | None = None
         self._running = False
+        self._pinned = Pinned()
 
     @property
     def policy_file(self) -> str:
@@ -56,6 +59,25 @@ class Throttle:
             "Policy file that says which responses are slowed, for whom and how; or the name of "
             "a policy that ships with mitmthrottle. The file is watched: a new version takes "
             "over within a second, a broken one is reported and ignored.",
+        )
+
+        loader.add_option(
+            "throttle_pinned",
+            str,
+            "intercept",
+            "What to do with a client that rejects our certificate for a host: `intercept` goes "
+            "on trying; `passthrough` lets its next tries through untouched, slowed by the "
+            "server's name only. Costs: what such a client sends can no longer be looked into.",
+            choices=("intercept", "passthrough"),
+        )
+        loader.add_option(
+            "throttle_quic",
+            str,
+            "pass",
+            "HTTP/3: `pass` leaves it to mitmproxy, which can slow it but not hold back its "
+            "origin; `block` refuses it, so that browsers fall back to TCP. Costs: the time of "
+            "that fall-back, at a browser's first visit.",
+            choices=("pass", "block"),
         )
 
     def configure(self, updated: set[str]) -> None:
@@ -155,8 +177,7 @@ class Throttle:
     def client_connected(self, client: Client) -> None:
         if self.engine is not None and (handler := self.engine.handler_of(client)):
             widen(handler, self.engine)
-            if self.engine.paces_uploads():
-                credit.gate(handler, client, None)
+            credit.gate(handler, client, None)
 
     def client_disconnected(self, client: Client) -> None:
         if self.engine is not None:
@@ -167,27 +188,57 @@ class Throttle:
         if engine is None:
             return
         names = {data.server.sni, data.client.sni, data.server.address and data.server.address[0]}
-        matched = any(name and engine.might_match_host(name) for name in names)
-        if (data.server.via or matched) and (handler := engine.handler_of(data.client)):
+        matched = data.server.via or engine.might_match_any(names)
+        if matched and (handler := engine.handler_of(data.client)):
             credit.gate(handler, data.server, credit.SMALL_BYTES)
+
+    def next_layer(self, nextlayer: layer.NextLayer) -> None:
+        if self._blocks_quic:
+            quic.refuse(nextlayer)
+
+    def dns_response(self, flow: dns.DNSFlow) -> None:
+        if self._blocks_quic and flow.response is not None:
+            try:
+                quic.without_h3_records(flow.response)
+            except Exception:  # fail open: see the rule above
+                self._failed(f"the answer to a DNS question for {flow.request.question}")
+
+    def tls_clienthello(self, data: tls.ClientHelloData) -> None:
+        engine = self.engine
+        if engine is not None and ctx.options.throttle_pinned == "passthrough":
+            data.ignore_connection |= self._pinned.is_pinned(data, engine.now())
+
+    def tls_failed_client(self, data: tls.TlsData) -> None:
+        if self.engine is not None:
+            self._pinned.failed(data, self.engine.now())
 
     def requestheaders(self, flow: http.HTTPFlow) -> None:
         if self.engine is not None:
             try:
                 self.engine.request_came(flow)
             except Exception:  # fail open: see the rule above
-                self.engine.failed(flow)
+                self.engine.failed(flow.request.pretty_url)
 
     def responseheaders(self, flow: http.HTTPFlow) -> None:
+        if self._blocks_quic and flow.response is not None:
+            quic.without_h3(flow.response)
         if self.engine is not None:
             try:
                 self.engine.response_came(flow)
             except Exception:  # fail open: see the rule above
-                self.engine.failed(flow)
+                self.engine.failed(flow.request.pretty_url)
 
     def error(self, flow: http.HTTPFlow) -> None:
         if self.engine is not None:
             self.engine.forget(flow)
+
+    @property
+    def _blocks_quic(self) -> bool:
+        return self.engine is not None and ctx.options.throttle_quic == "block"
+
+    def _failed(self, what: str) -> None:
+        if self.engine is not None:
+            self.engine.failed(what)
 
     # -- what the engine tells us
 

@@ -201,13 +201,13 @@ class CreditClient(Credited, Http2Client):
     """Towards an origin: responses are paced."""
 
     Headers = h2.events.ResponseReceived
-    might_match_host: ClassVar[Callable[[str], bool]]
+    might_match_any: ClassVar[Callable[[set[str | None]], bool]]
 
     def __init__(self, ctx: context.Context) -> None:
         super().__init__(ctx)
         address = ctx.server.address
         names = {ctx.server.sni, ctx.client.sni, address[0] if address else None}
-        self._guard(any(name and type(self).might_match_host(name) for name in names))
+        self._guard(type(self).might_match_any(names))
 
     def own_stream_id(self, stream_id: int) -> int | None:
         return self.our_stream_id.get(stream_id)

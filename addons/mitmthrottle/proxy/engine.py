@@ -16,14 +16,15 @@ from typing import Protocol
 from mitmproxy import http
 from mitmproxy.addons.proxyserver import Proxyserver
 from mitmproxy.connection import Client, Connection
-from mitmproxy.proxy import server
+from mitmproxy.proxy import context, layer, server
 
 from mitmthrottle.pacing import Quotas, Shared
 from mitmthrottle.policy import Decider, Decision, Exchange, Policy, Rule, Then
 
 from . import block, credit
 from .credit import GatedReader
-from .facts import exchange_of, host_of, upload_of
+from .direction import PacedDirection
+from .facts import exchange_of, host_of, is_address, upload_of
 from .gate import Gate
 from .held import Held
 from .outcome import Outcome
@@ -87,6 +88,12 @@ class Engine:
     def might_match_host(self, host: str) -> bool:
         return self._decider.might_match_host(host)
 
+    def might_match_any(self, names: set[str | None]) -> bool:
+        """Likewise of a connection known by these names; True while only addresses are known, as
+        in transparent mode before the first byte."""
+        known = [name for name in names if name and not is_address(name)]
+        return not known or any(self._decider.might_match_host(name) for name in known)
+
     def paces_uploads(self) -> bool:
         return self._uploads_paced
 
@@ -132,6 +139,43 @@ class Engine:
         if flow.response is not None:  # another one where the rule blocks
             flow.response.stream = flow.response.stream or True
 
+    def opaque_came(
+        self, ctx: context.Context, name: str | None, scheme: str
+    ) -> list[PacedDirection]:
+        """A connection that cannot be opened has said for whom it is: decide."""
+        address = ctx.server.address
+        host = name or (address[0] if address else "")
+        if not host or not self._decider.might_match_host(host):
+            return []
+        exchange = Exchange(
+            host=host,
+            scheme=scheme,
+            port=address[1] if address else 0,
+            client_address=ctx.client.peername[0] if ctx.client.peername else None,
+            opaque=True,
+            time=self.unix_time(),
+            serial=self._next_serial(),
+        )
+        return self._both_ways(ctx, exchange, first_bytes_wait=True)
+
+    def websocket_came(self, ctx: context.Context, flow: http.HTTPFlow) -> list[PacedDirection]:
+        """A WebSocket was agreed upon: decide what becomes of its messages."""
+        if not self._concerns(flow):
+            return []
+        # The answer to the handshake has had its delay already.
+        return self._both_ways(ctx, exchange_of(flow, self._next_serial()), first_bytes_wait=False)
+
+    def _both_ways(
+        self, ctx: context.Context, exchange: Exchange, *, first_bytes_wait: bool
+    ) -> list[PacedDirection]:
+        rule = self.decide(exchange).rule
+        if rule is None or rule.then.pass_:
+            return []
+        return [
+            PacedDirection(self, ctx, exchange, rule, way, first_bytes_wait=first_bytes_wait)
+            for way in ("down", "up")
+        ]
+
     def block(self, flow: http.HTTPFlow, rule: Rule, then: Then) -> None:
         """Put our answer in the place of the origin's."""
         if then.block is None:
@@ -162,11 +206,13 @@ class Engine:
                 held.ended("origin-gone")
 
     def reader_of(self, stream: PacedStream, peer: Connection) -> GatedReader | None:
-        handler = self.handler_of(stream.context.client)
-        if handler is None:
-            return None
-        layers = [*stream.context.layers, stream.parent_layer().connections.get(peer)]
-        return credit.reader_of(handler, layers, peer)
+        return self.reader_under(stream.context, peer, stream.parent_layer().connections.get(peer))
+
+    def reader_under(
+        self, ctx: context.Context, peer: Connection, *more: layer.Layer | None
+    ) -> GatedReader | None:
+        handler = self.handler_of(ctx.client)
+        return credit.reader_of(handler, [*ctx.layers, *more], peer) if handler else None
 
     def reset_on_close(self, client: Client) -> None:
         if handler := self.handler_of(client):
@@ -188,9 +234,9 @@ class Engine:
             handler = next((h for h in connections.values() if h.client is client), None)
         return handler
 
-    def unsent_bytes(self, flow: http.HTTPFlow, receiver: Connection) -> int:
+    def unsent_bytes(self, client: Client, receiver: Connection) -> int:
         """What waits in the proxy for the receiver's socket."""
-        handler = self.handler_of(flow.client_conn)
+        handler = self.handler_of(client)
         transport = handler.transports.get(receiver) if handler else None
         raw = getattr(transport.writer, "transport", None) if transport else None
         return raw.get_write_buffer_size() if raw is not None else 0
@@ -200,10 +246,10 @@ class Engine:
 
     def begun(self, held: Held) -> None:
         self.paced_responses += 1
-        self._active[held.flow.client_conn.id].add(held)
+        self._active[held.client.id].add(held)
 
     def ended(self, held: Held) -> None:
-        client = held.flow.client_conn.id
+        client = held.client.id
         if held in self._active.get(client, ()):
             self.paced_responses -= 1
             self._active[client].discard(held)
@@ -214,15 +260,16 @@ class Engine:
         self.counts[outcome.outcome] += 1
         self._watcher.ended(flow, outcome)
 
+    def record_opaque(self, held: PacedDirection, outcome: str) -> None:
+        self.counts[outcome] += 1
+
     def record_upload(self, flow: http.HTTPFlow, gate: Gate, outcome: str) -> None:
         self._watcher.uploaded(flow, gate, outcome)
 
-    def failed(self, flow: http.HTTPFlow) -> None:
-        """To be called in an `except`: the flow goes on without us."""
+    def failed(self, what: str) -> None:
+        """To be called in an `except`: that exchange goes on without us."""
         self.counts["failed"] += 1
-        logger.exception(
-            "mitmthrottle failed on %s and lets it pass unthrottled", flow.request.pretty_url
-        )
+        logger.exception("mitmthrottle failed on %s and lets it pass unthrottled", what)
 
     # -- change and end
 
@@ -244,7 +291,7 @@ class Engine:
                 else:
                     held.follow(rule)
             except Exception:  # fail open
-                self.failed(held.flow)
+                self.failed(held.subject)
                 held.run_free()
             held.wake_at(self.now())
 

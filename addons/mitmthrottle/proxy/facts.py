@@ -56,11 +56,16 @@ def upload_of(flow: http.HTTPFlow, exchange: Exchange) -> Exchange:
 def host_of(flow: http.HTTPFlow) -> str:
     """The host that the client asked for; where it only gave an address, the TLS server name."""
     host = flow.request.pretty_host
+    return (flow.client_conn.sni or host) if is_address(host) else host
+
+
+def is_address(host: str) -> bool:
+    """Whether that is an IP address and not a name."""
     try:
         ipaddress.ip_address(host.strip("[]"))
     except ValueError:
-        return host
-    return flow.client_conn.sni or host
+        return False
+    return True
 
 
 def _user(flow: http.HTTPFlow) -> str | None:

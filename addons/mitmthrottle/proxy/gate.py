@@ -12,7 +12,7 @@ from collections import deque
 from collections.abc import Callable
 from typing import Protocol
 
-from mitmproxy.proxy.layers.http import _events as http_events
+from mitmproxy.proxy import commands, events
 
 from mitmthrottle.pacing import Pace, Timeline
 
@@ -31,12 +31,8 @@ class Mark(enum.Enum):
     CUT = "cut"  # nothing more goes out: end the connection here
 
 
-Last = (
-    http_events.ResponseTrailers
-    | http_events.ResponseEndOfMessage
-    | http_events.RequestTrailers
-    | http_events.RequestEndOfMessage
-)
+# What comes after the bytes: trailers, the end of a message, the closing of a connection.
+Last = events.Event | commands.Command
 Item = Mark | bytes | Last
 
 

@@ -10,8 +10,9 @@ from __future__ import annotations
 import inspect
 
 from mitmproxy import exceptions, version
+from mitmproxy.addons import next_layer
 from mitmproxy.proxy import commands, events, server, tunnel
-from mitmproxy.proxy.layers import http
+from mitmproxy.proxy.layers import http, tcp, tls, websocket
 from mitmproxy.proxy.layers.http import _http2, _http_h2
 
 OLDEST = (12, 2)
@@ -49,6 +50,12 @@ EXPECTED: dict[str, tuple[object, tuple[str, ...]]] = {
         tunnel.TunnelLayer.__init__,
         ("self", "context", "tunnel_connection", "conn"),
     ),
+    "TCPLayer.relay_messages": (tcp.TCPLayer.relay_messages, ("self", "event")),
+    "WebsocketLayer.relay_messages": (
+        websocket.WebsocketLayer.relay_messages,
+        ("self", "event"),
+    ),
+    "_starts_like_quic": (next_layer._starts_like_quic, ("data_client", "server_address")),
     "BufferedH2Connection.send_data": (
         _http_h2.BufferedH2Connection.send_data,
         ("self", "stream_id", "data", "end_stream", "pad_length"),
@@ -58,6 +65,10 @@ EXPECTED: dict[str, tuple[object, tuple[str, ...]]] = {
 USED_IN_SOURCE = (
     (http.HttpLayer.make_stream, "HttpStream("),
     (http.HttpClient._handle_event, "Http2Client("),
+    (http.HttpLayer._handle_event, "Http2Server("),
+    (http.HttpStream.flow_done, "websocket.WebsocketLayer("),
+    (tls.ClientTLSLayer.receive_handshake_data, "tcp.TCPLayer("),
+    (next_layer.NextLayer._next_layer, "layers.TCPLayer("),
     (http.HttpLayer._handle_event, "self.command_sources.pop(event.command)"),
     (_http2.Http2Connection.handle_h2_event, "acknowledge_received_data"),
     (server.ConnectionHandler.handle_connection, "reader = self.transports[connection].reader"),

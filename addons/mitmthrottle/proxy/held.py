@@ -2,7 +2,8 @@
 
 Rule: an error of ours never stops a body.  It is logged and counted, and the body runs free.
 
-`PacedResponse` (paced.py) and `PacedUpload` (upload.py) say what a rule means for their direction.
+`PacedResponse` (paced.py), `PacedUpload` (upload.py) and `PacedDirection` (opaque.py) say what a
+rule means for them.
 """
 
 from __future__ import annotations
@@ -10,15 +11,24 @@ from __future__ import annotations
 import math
 from typing import TYPE_CHECKING
 
-from mitmproxy import http
+from mitmproxy.connection import Client
+from mitmproxy.proxy import layer
 
-from mitmthrottle.pacing import MAX_PIECE_BYTES, Budget, Claim, Pace, Quota
-from mitmthrottle.policy import Exchange, Rule
+from mitmthrottle.pacing import (
+    MAX_PIECE_BYTES,
+    Budget,
+    Claim,
+    Pace,
+    Quota,
+    Stalls,
+    Timeline,
+)
+from mitmthrottle.policy import Exchange, Rule, Then
+from mitmthrottle.policy import Quota as QuotaEffect
 
 from . import effects
 from .credit import GatedReader, waiting_bytes
 from .gate import Gate, Item
-from .stream import PacedStream
 from .wake import Waker
 
 if TYPE_CHECKING:
@@ -30,14 +40,13 @@ CLOGGED_BYTES = 128 * 1024  # what may wait for a receiver's socket before its p
 class Held:
     """A request's or a response's body, from its headers to its end."""
 
-    def __init__(self, engine: Engine, flow: http.HTTPFlow, exchange: Exchange) -> None:
+    def __init__(self, engine: Engine, client: Client, exchange: Exchange) -> None:
         self.engine = engine
-        self.flow = flow
+        self.client = client
         self.exchange = exchange
-        self.parties = effects.Parties.of(exchange, flow.client_conn.id)
+        self.parties = effects.Parties.of(exchange, client.id)
         self.rule: Rule | None = None
         self.gate: Gate = Gate(self)
-        self.stream: PacedStream | None = None
         self.waker: Waker | None = None
         self.quota: Quota | None = None
         self.credits = False  # its sender's HTTP/2 connection waits for our credit
@@ -48,6 +57,11 @@ class Held:
     def __repr__(self) -> str:
         rule = self.rule.name if self.rule else "undecided"
         return f"{type(self).__name__}({rule}, {self.gate})"
+
+    @property
+    def subject(self) -> str:
+        """What this is, for a log."""
+        return f"{self.exchange.method} {self.exchange.host}{self.exchange.path}"
 
     @property
     def rate_bytes_per_s(self) -> float | None:
@@ -69,13 +83,13 @@ class Held:
 
     # -- what the stream calls
 
-    def attach(self, stream: PacedStream) -> None:
-        handler = self.engine.handler_of(self.flow.client_conn)
+    def attach(self, place: layer.Layer) -> None:
+        """`place` is the layer that will be woken when something may pass."""
+        handler = self.engine.handler_of(self.client)
         if handler is None:  # a replayed flow has no client to be slow for
             self.gate.run_free()
             return
-        self.stream = stream
-        self.waker = Waker(stream, handler)
+        self.waker = Waker(place, handler)
         if self.gate.pace is not None and self.gate.pace.claim is not None:
             self.gate.pace.claim.owner = self.waker
         self.engine.begun(self)
@@ -91,7 +105,7 @@ class Held:
         try:
             return self.gate.release()
         except Exception:  # fail open: see the rule above
-            self.engine.failed(self.flow)
+            self.engine.failed(self.subject)
             return self.release_all()
 
     def release_all(self) -> list[Item]:
@@ -158,6 +172,32 @@ class Held:
         self.quota = None
         self._follow_again = math.inf
         self.gate.run_free()
+
+    def _says_now(self, rule: Rule) -> Then:
+        """What the rule says at this moment; when that changes, it is followed again."""
+        counted_from = self._began if rule.then.from_ == "response" else self.engine.policy_started
+        then, until = rule.then.at(self.now() - counted_from)
+        self._follow_again = counted_from + until
+        if self._follow_again < math.inf:
+            self.wake_at(self._follow_again)
+        if then.quota is not None:
+            self.quota = self._quota_of(rule.name, then.quota)
+        return then
+
+    def _pass_places_of(self, then: Then) -> None:
+        """Stalls and a cut, which are a body's own."""
+        if then.stall is not None or then.cut is not None:
+            stall = then.stall
+            stalls = Stalls(stall.after_bytes, stall.for_s, stall.every_bytes) if stall else None
+            self.gate.timeline = Timeline(stalls, then.cut.after_bytes if then.cut else None)
+
+    def _quota_of(self, rule_name: str, quota: QuotaEffect) -> Quota:
+        if quota.per == "response":
+            return self.quota or Quota(quota.free_bytes)
+        period = quota.window(self.engine.unix_time(), self.engine.policy_started_unix)
+        return self.engine.quotas.get(
+            (rule_name, quota.per), self.parties.behind(quota.per), quota.free_bytes, period
+        )
 
     def _draw_from(self, budgets: tuple[Budget, ...], delay_s: float) -> None:
         claim = self.gate.pace.claim if self.gate.pace else None

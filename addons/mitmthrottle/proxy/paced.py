@@ -3,18 +3,18 @@
 from __future__ import annotations
 
 import asyncio
-import math
 from dataclasses import replace
 from typing import TYPE_CHECKING
 
 from mitmproxy import http
+from mitmproxy.proxy import layer
 
-from mitmthrottle.pacing import Quota, Stalls, Timeline
 from mitmthrottle.policy import Decision, Exchange, Rule, Then
 
 from . import effects
 from .held import CLOGGED_BYTES, Held
 from .outcome import Outcome
+from .stream import PacedStream
 
 if TYPE_CHECKING:
     from .engine import Engine
@@ -31,7 +31,9 @@ class PacedResponse(Held):
         decision: Decision,
         streamed_anyway: bool,
     ) -> None:
-        super().__init__(engine, flow, exchange)
+        super().__init__(engine, flow.client_conn, exchange)
+        self.flow = flow
+        self.stream: PacedStream | None = None
         self.stream_body = True  # it would be streamed to the client without us too
         self._streamed_anyway = streamed_anyway
         self._then: Then | None = None  # what the rule says now
@@ -61,14 +63,18 @@ class PacedResponse(Held):
         try:
             self.gate.learn()
         except Exception:  # fail open: see held.py
-            self.engine.failed(self.flow)
+            self.engine.failed(self.subject)
             self.run_free()
 
     def is_clogged(self) -> bool:
         return self.stream is not None and (
             self.stream.unsent_bytes(self.stream.context.client) > CLOGGED_BYTES
-            or self.engine.unsent_bytes(self.flow, self.flow.client_conn) > CLOGGED_BYTES
+            or self.engine.unsent_bytes(self.client, self.client) > CLOGGED_BYTES
         )
+
+    def attach(self, place: layer.Layer) -> None:
+        self.stream = place if isinstance(place, PacedStream) else None
+        super().attach(place)
 
     def ended(self, outcome: str) -> None:
         if self._turn is not None:
@@ -122,14 +128,7 @@ class PacedResponse(Held):
     def follow(self, rule: Rule) -> None:
         first = self.rule is None
         self.rule = rule
-        now = self.now()
-        counted_from = self._began if rule.then.from_ == "response" else self.engine.policy_started
-        then, until = rule.then.at(now - counted_from)
-        self._follow_again = counted_from + until
-        if self._follow_again < math.inf:
-            self.wake_at(self._follow_again)
-        if then.quota is not None:
-            self.quota = self._quota(rule, then)
+        then = self._says_now(rule)
         if first:
             self._start(rule, then)
             if self._quota_left_bytes():
@@ -144,16 +143,14 @@ class PacedResponse(Held):
             delay = self.gate.pace.delay_s if self.gate.pace else 0.0
         limits = effects.Limits.of(rule.name, then)
         self._draw_from(
-            effects.budgets_for(limits, self.parties, self.engine.shared, self._own, now), delay
+            effects.budgets_for(limits, self.parties, self.engine.shared, self._own, self.now()),
+            delay,
         )
 
     def _start(self, rule: Rule, then: Then) -> None:
         """What happens once, when the rule is found."""
         self.engine.matched(self.flow, rule)
-        if then.stall is not None or then.cut is not None:
-            stall = then.stall
-            stalls = Stalls(stall.after_bytes, stall.for_s, stall.every_bytes) if stall else None
-            self.gate.timeline = Timeline(stalls, then.cut.after_bytes if then.cut else None)
+        self._pass_places_of(then)
         if then.requests and not self.gate.head_sent:
             self.gate.in_line = True
             self._turn = self.engine.turns.take(
@@ -163,14 +160,3 @@ class PacedResponse(Held):
     def _turn_came(self) -> None:
         self.gate.turn_has_come()
         self.wake_at(self.now())
-
-    def _quota(self, rule: Rule, then: Then) -> Quota | None:
-        quota = then.quota
-        if quota is None:
-            return None
-        if quota.per == "response":
-            return self.quota or Quota(quota.free_bytes)
-        period = quota.window(self.engine.unix_time(), self.engine.policy_started_unix)
-        return self.engine.quotas.get(
-            (rule.name, quota.per), self.parties.behind(quota.per), quota.free_bytes, period
-        )

@@ -1,4 +1,4 @@
-"""Put our stream and our HTTP/2 connections into mitmproxy, and take them out again.
+"""Put our layers into mitmproxy, and take them out again.
 
 Rule: the only place that replaces anything of mitmproxy's.
 """
@@ -7,14 +7,18 @@ from __future__ import annotations
 
 import asyncio
 from collections import defaultdict
+from types import ModuleType
 
+from mitmproxy.addons import next_layer
 from mitmproxy.connection import Address
-from mitmproxy.proxy import server
-from mitmproxy.proxy.layers import http
+from mitmproxy.proxy import layers, server
+from mitmproxy.proxy.layers import http, tcp, websocket
 
 from .credit import CreditClient, CreditServer
 from .engine import Engine
+from .opaque import PacedTCPLayer
 from .stream import PacedStream
+from .websocket import PacedWebsocketLayer
 
 # mitmproxy lets a client have 5 connections to an address and holds each as long as it lives: with
 # an HTTP/2 client and an HTTP/1 origin, five slow photos make the page wait for its turn.
@@ -26,29 +30,46 @@ class Patch:
     """While installed, new connections get our layers."""
 
     def __init__(self, engine: Engine) -> None:
-        # mitmproxy looks these up as globals of its module, see guard.py.
-        self._ours = {
-            "HttpStream": type("PacedStream", (PacedStream,), {"engine": engine}),
-            "Http2Client": type(
-                "CreditClient",
-                (CreditClient,),
-                {"might_match_host": staticmethod(engine.might_match_host)},
+        relay = type("PacedTCPLayer", (PacedTCPLayer,), {"engine": engine})
+        # mitmproxy looks these up as globals of its modules, see guard.py.
+        self._ours: list[tuple[ModuleType, str, type]] = [
+            (http, "HttpStream", type("PacedStream", (PacedStream,), {"engine": engine})),
+            (
+                http,
+                "Http2Client",
+                type(
+                    "CreditClient",
+                    (CreditClient,),
+                    {"might_match_any": staticmethod(engine.might_match_any)},
+                ),
             ),
-            "Http2Server": type(
-                "CreditServer",
-                (CreditServer,),
-                {"uploads_paced": staticmethod(engine.paces_uploads)},
+            (
+                http,
+                "Http2Server",
+                type(
+                    "CreditServer",
+                    (CreditServer,),
+                    {"uploads_paced": staticmethod(engine.paces_uploads)},
+                ),
             ),
-        }
-        self._originals = {name: getattr(http, name) for name in self._ours}
+            (
+                websocket,
+                "WebsocketLayer",
+                type("PacedWebsocketLayer", (PacedWebsocketLayer,), {"engine": engine}),
+            ),
+            (tcp, "TCPLayer", relay),
+            (layers, "TCPLayer", relay),
+            (next_layer, "TCPLayer", relay),
+        ]
+        self._originals = [(module, name, getattr(module, name)) for module, name, _ in self._ours]
 
     def install(self) -> None:
-        for name, ours in self._ours.items():
-            setattr(http, name, ours)
+        for module, name, ours in self._ours:
+            setattr(module, name, ours)
 
     def remove(self) -> None:
-        for name, original in self._originals.items():
-            setattr(http, name, original)
+        for module, name, original in self._originals:
+            setattr(module, name, original)
 
 
 class ConnectionSlots(defaultdict[Address, asyncio.Semaphore]):
@@ -59,7 +80,7 @@ class ConnectionSlots(defaultdict[Address, asyncio.Semaphore]):
         self._engine = engine
 
     def __missing__(self, address: Address) -> asyncio.Semaphore:
-        slow = self._engine.might_match_host(address[0])
+        slow = self._engine.might_match_any({address[0]})
         slots = asyncio.Semaphore(PACED_CONNECTIONS if slow else DEFAULT_CONNECTIONS)
         self[address] = slots
         return slots

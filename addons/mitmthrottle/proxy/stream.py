@@ -225,7 +225,7 @@ class PacedStream(http.HttpStream):
                 yield from super()._handle_event(self._data(held, item))
                 if held.credits and not self._made:
                     yield http.SendHttp(Credit(self.stream_id, len(item)), sender)
-            elif not isinstance(item, Mark):
+            elif isinstance(item, AFTER_BODY):
                 if isinstance(item, END_OF_MESSAGE):
                     self._end(held, "complete")
                 yield from super()._handle_event(item)

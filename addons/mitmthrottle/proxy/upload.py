@@ -5,11 +5,13 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from mitmproxy import http
+from mitmproxy.proxy import layer
 
 from mitmthrottle.policy import Exchange, Rule, Upload
 
 from . import effects
 from .held import CLOGGED_BYTES, Held
+from .stream import PacedStream
 
 if TYPE_CHECKING:
     from .engine import Engine
@@ -19,14 +21,20 @@ class PacedUpload(Held):
     """A request body on its way to the origin."""
 
     def __init__(self, engine: Engine, flow: http.HTTPFlow, exchange: Exchange, rule: Rule) -> None:
-        super().__init__(engine, flow, exchange)
+        super().__init__(engine, flow.client_conn, exchange)
+        self.flow = flow
+        self.stream: PacedStream | None = None
         self.follow(rule)
 
     def is_clogged(self) -> bool:
         return self.stream is not None and (
             self.stream.unsent_bytes(self.stream.context.server) > CLOGGED_BYTES
-            or self.engine.unsent_bytes(self.flow, self.flow.server_conn) > CLOGGED_BYTES
+            or self.engine.unsent_bytes(self.client, self.stream.context.server) > CLOGGED_BYTES
         )
+
+    def attach(self, place: layer.Layer) -> None:
+        self.stream = place if isinstance(place, PacedStream) else None
+        super().attach(place)
 
     def record(self, outcome: str) -> None:
         self.engine.record_upload(self.flow, self.gate, outcome)

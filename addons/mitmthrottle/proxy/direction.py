@@ -1,0 +1,73 @@
+"""One direction of a connection that is relayed as it is: opaque TLS, plain TCP, WebSocket.
+
+Rule: a rule's rate holds each way, with budgets of its own each way; its `delay`, stalls and cut
+are for what comes down.  Nobody can tell a request from a response in there.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Literal
+
+from mitmproxy.connection import Connection
+from mitmproxy.proxy import context
+
+from mitmthrottle.policy import Exchange, Rule, Then
+
+from . import effects
+from .held import CLOGGED_BYTES, Held
+
+if TYPE_CHECKING:
+    from .engine import Engine
+
+
+class PacedDirection(Held):
+    """The bytes from one peer to the other."""
+
+    def __init__(
+        self,
+        engine: Engine,
+        ctx: context.Context,
+        exchange: Exchange,
+        rule: Rule,
+        direction: Literal["down", "up"],
+        *,
+        first_bytes_wait: bool,
+    ) -> None:
+        super().__init__(engine, ctx.client, exchange)
+        self.direction = direction
+        self._first_bytes_wait = first_bytes_wait and direction == "down"
+        self.then = rule.then
+        self._receiver: Connection = ctx.client if direction == "down" else ctx.server
+        self.follow(rule)
+        if direction == "down":
+            self._pass_places_of(self.then)
+
+    def is_clogged(self) -> bool:
+        return self.engine.unsent_bytes(self.client, self._receiver) > CLOGGED_BYTES
+
+    def record(self, outcome: str) -> None:
+        self.engine.record_opaque(self, outcome)
+
+    def follow(self, rule: Rule) -> None:
+        first = self.rule is None
+        self.rule = rule
+        self.then = self._says_now(rule)
+        if self.direction == "down":
+            limits = effects.Limits.of(rule.name, self.then)
+        else:
+            limits = self._up(rule, self.then)
+        if first and self._first_bytes_wait:
+            seed = (self.engine.seed, rule.name, self.exchange.serial)
+            delay = effects.delay_s(self.then, *seed)
+        else:
+            delay = self.gate.pace.delay_s if self.gate.pace else 0.0
+        self._draw_from(
+            effects.budgets_for(limits, self.parties, self.engine.shared, self._own, self.now()),
+            delay,
+        )
+
+    def _up(self, rule: Rule, then: Then) -> effects.Limits:
+        """`upload` if the rule has one, else the same as down: nobody can tell which is which."""
+        upload = then.upload
+        rate, burst = (upload.rate, upload.burst) if upload else (then.rate, then.burst)
+        return effects.Limits((rule.name, "upload"), rate, burst, then.as_ == "policer")
