@@ -112,6 +112,24 @@ def gone(lab: Lab, path: str, since: float, figures: Figures, how: str) -> None:
     assert wait_for(lambda: lab.outcomes(path) == ["client-gone"], AT_ONCE_S) is not None
 
 
+# -- the proper end
+
+
+def test_a_complete_one_is_marked_and_says_what_was_done(lab: Lab) -> None:
+    client = http2(lab.proxy, HOST)
+    photo, page = client.get("/photo.jpg"), client.get("/text")
+    client.close()
+    assert (photo.end, page.end) == (COMPLETE, COMPLETE)
+    assert wait_for(lambda: lab.outcomes("/photo.jpg") == ["complete"], AT_ONCE_S) is not None
+    told = lab.events("/photo.jpg")[-1]
+    assert told["marked"]
+    assert "`slow`" in told["comment"]
+    assert "128 kbit/s" in told["comment"]
+    assert told["throttle"]["bytes"] == 60_000
+    assert told["throttle"]["measured_bytes_per_s"] == pytest.approx(16_000, rel=0.02)
+    assert not any(event["marked"] or event["comment"] for event in lab.events("/text"))
+
+
 # -- the client goes
 
 
@@ -140,8 +158,9 @@ def test_a_stream_is_cancelled(lab: Lab, figures: Figures) -> None:
     gone(lab, "/endless.jpg?left", since, figures, "HTTP/2 stream cancelled")
     assert not lab.odd.journal.find("gone", "/endless.jpg?kept")
     assert kept.size - before == pytest.approx(1.5 * 16_000, rel=0.1)
+    since = time.perf_counter()
     client.close()
-    gone(lab, "/endless.jpg?kept", time.perf_counter(), figures, "HTTP/2 connection closed")
+    gone(lab, "/endless.jpg?kept", since, figures, "HTTP/2 connection closed")
     assert wait_for(lab.quiet, AT_ONCE_S) is not None
 
 
@@ -254,6 +273,7 @@ def test_the_proxy_stops_with_fifty_under_way(lab: Lab, figures: Figures) -> Non
     assert all(answer.end not in (OPEN, COMPLETE) for answer in [*ends, *streams])
     assert last - since < 2.0
     assert len(lab.odd.journal.wait("gone", "/endless.jpg", 50)) == 50
+    assert lab.outcomes("/endless.jpg") == ["stopped"] * 50
     for one in ones:
         one.close()
     two.close()

@@ -337,12 +337,14 @@ def test_a_delay_with_jitter(
     figures.add(f"delay, {name}: spread (asked {1e3 * spread_s:.0f} ms)", 1e3 * spread, "ms")
     # Four standard errors of the mean of a hundred.
     assert 0.2 - 0.4 * spread_s < mean < 0.2 + 0.4 * spread_s + EXTRA_S
+    if name == "pareto":  # its spread is made by rare long ones: look at its shape instead
+        assert found[0] >= 0.155
+        assert found[50] < 0.195 + EXTRA_S
+        return
     assert 0.5 * spread_s < spread < 1.7 * spread_s
     if name == "uniform":
         assert found[0] >= 0.1
         assert found[-10] < 0.3 + EXTRA_S
-    if name == "pareto":
-        assert found[50] < mean  # a long tail
 
 
 def test_a_delay_by_percentiles(proxy: RunningProxy, figures: Figures) -> None:

@@ -76,7 +76,7 @@ def test_finding(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     assert find_policy("mine") == Path("mine")
     with pytest.raises(PolicyError, match="did you mean `twitter-2021`"):
         find_policy("twiter-2021")
-    with pytest.raises(PolicyError, match="give a path, or one of `metered-link`"):
+    with pytest.raises(PolicyError, match="give a path, or one of `delayed-throttling`, "):
         find_policy("zzz")
 
 

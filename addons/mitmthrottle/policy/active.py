@@ -179,6 +179,9 @@ def _day(word: str, text: str) -> int:
         if name in names:
             return names.index(name)
     near = units.did_you_mean(name, [*DAYS, *_LONG_DAYS])
+    if near:
+        meant = near.split("`")[1]
+        near = f": did you mean `{text.strip().lower().replace(name, meant)}`?"
     raise ValueError(f"`{text}` is no day of the week{near or ': write `mon-fri` or `sat`'}")
 
 

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Annotated, Any
+from typing import Annotated, Any, Self
 
 from pydantic import (
     BaseModel,
@@ -43,6 +43,13 @@ class Strict(BaseModel):
         arbitrary_types_allowed=True,
         hide_input_in_errors=True,
     )
+
+    def filled(self, values: dict[str, object]) -> Self:
+        """A copy with what the file left open; it still counts as not given, and is not printed."""
+        copied = self.model_copy()
+        for name, value in values.items():
+            object.__setattr__(copied, name, value)
+        return copied
 
 
 def name_of_type(value: object) -> str:

@@ -54,6 +54,11 @@ _EXAMPLES = {
     "for": "for: 10 s",
     "free": "free: 500 MiB",
 }
+_HINTS = {
+    ("Then", "per"): "it goes with a rate, as in `rate: {limit: 128 kbit/s, per: client}`",
+    ("Then", "limit"): "did you mean `rate`?",
+    ("Stage", "per"): "it goes with a rate, as in `rate: {limit: 128 kbit/s, per: client}`",
+}
 _HOMES: tuple[tuple[str, type[BaseModel]], ...] = (
     ("when", When),
     ("then", Then),
@@ -71,7 +76,10 @@ def explain_error(error: Any) -> tuple[Loc, bool, str]:
         return loc, True, _unknown_key(loc)
     if kind == "missing":
         key = str(loc[-1])
-        return loc[:-1], False, f"`{key}` is missing: add `{_EXAMPLES.get(key, f'{key}: …')}`"
+        example = _EXAMPLES.get(key, f"{key}: …")
+        if key == "limit" and "requests" in loc:
+            example = "limit: 10 / min"
+        return loc[:-1], False, f"`{key}` is missing: add `{example}`"
     subject = _subject(loc)
     if kind == "value_error":
         said = str(error["ctx"]["error"])
@@ -112,14 +120,22 @@ def _model_at(loc: Loc) -> type[BaseModel]:
 def _unknown_key(loc: Loc) -> str:
     key, model = str(loc[-1]), _model_at(loc)
     known = keys_of(model)
+    hint = _HINTS.get((model.__name__, key))
+    if hint:
+        return f"unknown key `{key}`: {hint}"
     near = did_you_mean(key, known)
-    if near:
+    elsewhere = [home for home, other in _HOMES if other is not model and key in keys_of(other)]
+    if near and not (elsewhere and _differs(key, near)):
         return f"unknown key `{key}`{near}"
-    for home, other in _HOMES:
-        if other is not model and key in keys_of(other):
-            return f"unknown key `{key}` here: it belongs in {_quoted(home)}"
+    if elsewhere:
+        return f"unknown key `{key}` here: it belongs in {_quoted(elsewhere[0])}"
     listed = ", ".join(f"`{name}`" for name in known)
     return f"unknown key `{key}`: only {listed} can stand here"
+
+
+def _differs(key: str, near: str) -> bool:
+    """Whether the nearest key has another beginning: `active` is no slip of `rate`."""
+    return near.split("`")[1][0] != key[0]
 
 
 def _quoted(home: str) -> str:

@@ -45,7 +45,8 @@ class StartRate:
             remedy = f"did you mean `{number[1]} / min`?" if number else "write `10 / min`"
             raise ValueError(f"`{text}`: a number of starts needs its period: {remedy}")
         count, times, word = found.groups()
-        unit = _PERIODS.get(word.lower().removesuffix("s") or "s")
+        word = word.lower()
+        unit = _PERIODS.get(word) or _PERIODS.get(word.removesuffix("s"))
         if unit is None:
             near = "`min`" if word == "m" else "`s`, `min`, `hour` or `day`"
             raise ValueError(f"`{text}`: `{word}` is no period: write {near}")

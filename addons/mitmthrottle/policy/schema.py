@@ -110,12 +110,10 @@ class Defaults(Strict):
         if then.upload is not None:
             upload = self._changes(then.upload)
             if upload:
-                changes["upload"] = then.upload.model_copy(update=upload)
+                changes["upload"] = then.upload.filled(upload)
         if any(stage.rate for stage in then.stages) and self.model_fields_set:
-            changes["stages"] = tuple(
-                stage.model_copy(update=self._changes(stage)) for stage in then.stages
-            )
-        return then.model_copy(update=changes) if changes else then
+            changes["stages"] = tuple(stage.filled(self._changes(stage)) for stage in then.stages)
+        return then.filled(changes) if changes else then
 
     def _changes(self, part: Then | Upload | Stage) -> dict[str, object]:
         changes: dict[str, object] = {}

@@ -1,9 +1,9 @@
 """The `stages` of a rule: effects that change as time goes on.
 
-The one rule: in a stage its own keys stand over the rule's, key by key. What a rule says of
-`block` itself does not reach into a stage (it is what comes after the last one), and a stage
-that says `pass` or `block` says all. After the last stage the rule's own effects hold; with none,
-the response is left alone. Stages that repeat begin again instead.
+The one rule: in a stage its own keys stand over the rule's, key by key. A rule's own `block` does
+not reach into a stage (it is what comes after the last one). A stage that blocks keeps the rule's
+`delay`, `quota` and `upload`, one that says `pass` keeps nothing. After the last stage the rule's
+own effects hold; with none, the response is left alone. A trace's stages begin again instead.
 """
 
 from __future__ import annotations

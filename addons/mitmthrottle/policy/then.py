@@ -28,6 +28,7 @@ from mitmthrottle.policy.stall import Stall
 from mitmthrottle.policy.trace import TRACE_SUFFIXES, read_trace
 from mitmthrottle.policy.upload import Upload
 
+_BESIDE_BLOCK = ("delay", "quota", "upload")  # of a rule's own effects
 TRACES = "traces"  # key of the validation context: stages of each trace that was read already
 
 _preset = parsed(preset_name, "a preset", "wpt/3gslow")
@@ -93,12 +94,11 @@ class Then(Strict):
             if self.upload is None:
                 self._fill("upload", Upload.model_construct({"rate"}, rate=preset.upload_rate))
             elif not self.upload.rate:
-                changes = {"rate": preset.upload_rate}
-                self._fill("upload", self.upload.model_copy(update=changes))
+                self._fill("upload", self.upload.filled({"rate": preset.upload_rate}))
         return self
 
     def _fill(self, name: str, value: object) -> None:
-        """Give a field what the file left open; it still counts as not given."""
+        """As `filled`, of this object itself."""
         # the one place where a frozen model is still being made
         object.__setattr__(self, name, value)
 
@@ -142,10 +142,10 @@ class Then(Strict):
             if stage.pass_:
                 own = {}
             elif stage.block is not None:
-                own = {name: own[name] for name in ("delay", "requests", "quota", "upload")}
+                own = {name: own[name] for name in _BESIDE_BLOCK}
             own |= {name: getattr(stage, name) for name in stage.effects}
         elif self.block is not None:
-            own = {name: own[name] for name in ("block", "delay", "quota", "upload")}
+            own = {name: own[name] for name in ("block", *_BESIDE_BLOCK)}
         doing = ("rate", "delay", "stall", "cut", "block", "requests", "upload", "pass_")
         if not any(own.get(name) for name in doing):
             own = {"pass_": True}

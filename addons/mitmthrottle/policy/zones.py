@@ -26,7 +26,9 @@ def parse_zone(text: str) -> str:
     # a city says enough to guess by: `moscow` -> `Europe/Moscow`
     cities = {zone.rpartition("/")[2].casefold(): zone for zone in sorted(_zones())}
     found = found or cities.get(name.casefold().replace(" ", "_"))
-    near = f": did you mean `{found}`?" if found else did_you_mean(name, sorted(_zones()))
+    # an abbreviation resembles many, and most of them are elsewhere: nothing is offered for it
+    near = did_you_mean(name, sorted(_zones())) if "/" in name else ""
+    near = f": did you mean `{found}`?" if found else near
     raise ValueError(
         f"`{text}` is no time zone{near or ': write its name, as `Europe/Moscow` or `UTC`'}"
     )
