@@ -5,7 +5,7 @@ every call; bytes are body bytes; rates are bytes per second.
 """
 
 from .budgets import Budget, Shared
-from .pace import MAX_PIECE_BYTES, Pace
+from .pace import MAX_PIECE_BYTES, Pace, piece_s
 from .quota import Quota, Quotas
 from .schedule import Claim, Schedule
 from .timeline import Stalls, Timeline
@@ -21,4 +21,5 @@ __all__ = [
     "Shared",
     "Stalls",
     "Timeline",
+    "piece_s",
 ]

@@ -13,8 +13,19 @@ from .schedule import Claim
 PIECE_S = 0.05
 MIN_PIECE_BYTES = 256
 MAX_PIECE_BYTES = 64 * 1024
-# Each piece costs the proxy about 75 us of CPU: beyond this many a second, pieces grow.
-PIECES_PER_S = 4000
+# Each piece costs the proxy 70 to 150 us of CPU.  Up to 100 ms, pieces grow so that there are no
+# more than the first number a second; beyond that, no more than the second.
+PIECES_PER_S = 1000
+MOST_PIECES_PER_S = 3000
+
+
+def piece_s(paced_responses: int) -> float:
+    """How much of its rate a piece is, in seconds, while that many responses are paced."""
+    return max(
+        PIECE_S,
+        min(2 * PIECE_S, paced_responses / PIECES_PER_S),
+        paced_responses / MOST_PIECES_PER_S,
+    )
 
 
 class Pace:
@@ -56,6 +67,6 @@ class Pace:
         if self._first:  # what a new budget holds: the first byte leaves at once
             self._first = False
             return max(1, int(min(share * START_S, MAX_PIECE_BYTES, limit)))
-        seconds = max(PIECE_S, paced_responses / PIECES_PER_S)
+        seconds = piece_s(paced_responses)
         wanted = min(max(share * seconds, MIN_PIECE_BYTES), MAX_PIECE_BYTES)
         return max(1, int(min(wanted, limit)))

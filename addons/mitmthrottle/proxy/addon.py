@@ -19,7 +19,7 @@ from mitmproxy.proxy.server_hooks import ServerConnectionHookData
 
 from mitmthrottle.policy import Policy, PolicyError, Rule, find_policy, load_policy
 
-from . import credit, engine, mark, quic
+from . import cork, credit, engine, mark, quic
 from .control import Control
 from .engine import Engine
 from .gate import Gate
@@ -178,6 +178,7 @@ class Throttle:
         if self.engine is not None and (handler := self.engine.handler_of(client)):
             widen(handler, self.engine)
             credit.gate(handler, client, None)
+            cork.put_cork(handler, client)
 
     def client_disconnected(self, client: Client) -> None:
         if self.engine is not None:

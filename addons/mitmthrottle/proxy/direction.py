@@ -14,7 +14,7 @@ from mitmproxy.proxy import context
 from mitmthrottle.policy import Exchange, Rule, Then
 
 from . import effects
-from .held import CLOGGED_BYTES, Held
+from .held import Held
 
 if TYPE_CHECKING:
     from .engine import Engine
@@ -42,8 +42,8 @@ class PacedDirection(Held):
         if direction == "down":
             self._pass_places_of(self.then)
 
-    def is_clogged(self) -> bool:
-        return self.engine.unsent_bytes(self.client, self._receiver) > CLOGGED_BYTES
+    def receiver(self) -> Connection:
+        return self._receiver
 
     def record(self, outcome: str) -> None:
         self.engine.record_opaque(self, outcome)

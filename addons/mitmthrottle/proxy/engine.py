@@ -10,6 +10,7 @@ import asyncio
 import logging
 import time
 from collections import Counter, defaultdict
+from collections.abc import Callable
 from dataclasses import replace
 from typing import Protocol
 
@@ -18,7 +19,7 @@ from mitmproxy.addons.proxyserver import Proxyserver
 from mitmproxy.connection import Client, Connection
 from mitmproxy.proxy import context, layer, server
 
-from mitmthrottle.pacing import Quotas, Shared
+from mitmthrottle.pacing import Quotas, Shared, piece_s
 from mitmthrottle.policy import Decider, Decision, Exchange, Policy, Rule, Then
 
 from . import block, credit
@@ -32,7 +33,7 @@ from .paced import PacedResponse
 from .stream import PacedStream
 from .turns import Turns
 from .upload import PacedUpload
-from .wake import Clock
+from .wake import LONGEST_TICK_S, SHORTEST_TICK_S, Clock
 
 logger = logging.getLogger(__name__)
 
@@ -234,27 +235,34 @@ class Engine:
             handler = next((h for h in connections.values() if h.client is client), None)
         return handler
 
-    def unsent_bytes(self, client: Client, receiver: Connection) -> int:
-        """What waits in the proxy for the receiver's socket."""
+    def unsent_bytes(self, client: Client, receiver: Connection) -> Callable[[], int]:
+        """Tells what waits in the proxy for the receiver's socket, now and later."""
         handler = self.handler_of(client)
         transport = handler.transports.get(receiver) if handler else None
         raw = getattr(transport.writer, "transport", None) if transport else None
-        return raw.get_write_buffer_size() if raw is not None else 0
+        return raw.get_write_buffer_size if raw is not None else lambda: 0
 
     def matched(self, flow: http.HTTPFlow, rule: Rule) -> None:
         self._watcher.matched(flow, rule)
 
     def begun(self, held: Held) -> None:
         self.paced_responses += 1
+        self._adapt()
         self._active[held.client.id].add(held)
 
     def ended(self, held: Held) -> None:
         client = held.client.id
         if held in self._active.get(client, ()):
             self.paced_responses -= 1
+            self._adapt()
             self._active[client].discard(held)
             if not self._active[client]:
                 del self._active[client]
+
+    def _adapt(self) -> None:
+        """The larger the pieces, the more may be woken together."""
+        tick = piece_s(self.paced_responses) / 10
+        self.clock.tick_s = min(max(tick, SHORTEST_TICK_S), LONGEST_TICK_S)
 
     def record(self, flow: http.HTTPFlow, outcome: Outcome) -> None:
         self.counts[outcome.outcome] += 1

@@ -9,9 +9,10 @@ rule means for them.
 from __future__ import annotations
 
 import math
+from collections.abc import Callable
 from typing import TYPE_CHECKING
 
-from mitmproxy.connection import Client
+from mitmproxy.connection import Client, Connection
 from mitmproxy.proxy import layer
 
 from mitmthrottle.pacing import (
@@ -36,6 +37,9 @@ if TYPE_CHECKING:
 
 CLOGGED_BYTES = 128 * 1024  # what may wait for a receiver's socket before its pace is held
 
+# A quarter of the smallest window: HTTP/2 tells the sender of credit by half windows anyway.
+CREDIT_BYTES = 16 * 1024
+
 
 class Held:
     """A request's or a response's body, from its headers to its end."""
@@ -50,6 +54,8 @@ class Held:
         self.waker: Waker | None = None
         self.quota: Quota | None = None
         self.credits = False  # its sender's HTTP/2 connection waits for our credit
+        self._unsent_bytes: Callable[[], int] | None = None
+        self._uncredited_bytes = 0
         self._own: dict[int, Budget] = {}
         self._follow_again = math.inf  # when the rule will say something else
         self._began = engine.now()
@@ -113,6 +119,14 @@ class Held:
         self._withdraw()
         return self.gate.release_all()
 
+    def credit_for(self, size: int) -> int:
+        """Bytes of credit to give now that `size` more have gone out: not for every piece."""
+        self._uncredited_bytes += size
+        if self._uncredited_bytes < CREDIT_BYTES:
+            return 0
+        credit, self._uncredited_bytes = self._uncredited_bytes, 0
+        return credit
+
     def hold_reader(self, reader: GatedReader | None) -> None:
         if reader is not None:
             reader.hold_at_most(self.enough_bytes)
@@ -158,6 +172,11 @@ class Held:
 
     def is_clogged(self) -> bool:
         """The receiver does not take what it may have: it would wait in the proxy."""
+        if self._unsent_bytes is None:
+            self._unsent_bytes = self.engine.unsent_bytes(self.client, self.receiver())
+        return self._unsent_bytes() > CLOGGED_BYTES
+
+    def receiver(self) -> Connection:
         raise NotImplementedError
 
     # -- what the rule says

@@ -7,6 +7,7 @@ from dataclasses import replace
 from typing import TYPE_CHECKING
 
 from mitmproxy import http
+from mitmproxy.connection import Connection
 from mitmproxy.proxy import layer
 
 from mitmthrottle.policy import Decision, Exchange, Rule, Then
@@ -67,10 +68,12 @@ class PacedResponse(Held):
             self.run_free()
 
     def is_clogged(self) -> bool:
-        return self.stream is not None and (
-            self.stream.unsent_bytes(self.stream.context.client) > CLOGGED_BYTES
-            or self.engine.unsent_bytes(self.client, self.client) > CLOGGED_BYTES
+        return super().is_clogged() or (
+            self.stream is not None and self.stream.unsent_bytes(self.client) > CLOGGED_BYTES
         )
+
+    def receiver(self) -> Connection:
+        return self.client
 
     def attach(self, place: layer.Layer) -> None:
         self.stream = place if isinstance(place, PacedStream) else None

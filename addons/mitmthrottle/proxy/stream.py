@@ -223,8 +223,8 @@ class PacedStream(http.HttpStream):
                 return
             elif isinstance(item, bytes):
                 yield from super()._handle_event(self._data(held, item))
-                if held.credits and not self._made:
-                    yield http.SendHttp(Credit(self.stream_id, len(item)), sender)
+                if held.credits and not self._made and (size := held.credit_for(len(item))):
+                    yield http.SendHttp(Credit(self.stream_id, size), sender)
             elif isinstance(item, AFTER_BODY):
                 if isinstance(item, END_OF_MESSAGE):
                     self._end(held, "complete")
@@ -304,6 +304,8 @@ class PacedStream(http.HttpStream):
 
     def unsent_bytes(self, receiver: Connection) -> int:
         """What waits in the proxy for this stream's HTTP/2 window to open."""
+        if receiver.alpn != b"h2":
+            return 0
         connection = self._protocol(receiver)
         if not isinstance(connection, Http2Connection):
             return 0

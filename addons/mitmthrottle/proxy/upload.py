@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from mitmproxy import http
+from mitmproxy.connection import Connection
 from mitmproxy.proxy import layer
 
 from mitmthrottle.policy import Exchange, Rule, Upload
@@ -27,10 +28,12 @@ class PacedUpload(Held):
         self.follow(rule)
 
     def is_clogged(self) -> bool:
-        return self.stream is not None and (
-            self.stream.unsent_bytes(self.stream.context.server) > CLOGGED_BYTES
-            or self.engine.unsent_bytes(self.client, self.stream.context.server) > CLOGGED_BYTES
-        )
+        if self.stream is None or not self.gate.head_sent:
+            return False  # there is no connection yet
+        return super().is_clogged() or self.stream.unsent_bytes(self.receiver()) > CLOGGED_BYTES
+
+    def receiver(self) -> Connection:
+        return self.stream.context.server if self.stream else self.flow.server_conn
 
     def attach(self, place: layer.Layer) -> None:
         self.stream = place if isinstance(place, PacedStream) else None

@@ -18,41 +18,89 @@ import math
 from collections.abc import Callable
 
 from mitmproxy.proxy import commands, events, layer, server
+from mitmproxy.proxy.commands import OpenConnection
 from mitmproxy.proxy.layers import http
 
 from mitmthrottle.pacing import Schedule
 
-TICK_S = 0.002  # what is due within this time is woken together
+from .cork import corked
+
+SHORTEST_TICK_S = 0.002  # what is due within a tick is woken together
+LONGEST_TICK_S = 0.025
 BATCH = 8  # wake-ups (about 100 us each) before other connections get their turn
 
 
 class Waker(commands.RequestWakeup):
-    """The way from the top of a connection's layers to one stream."""
+    """The way from the top of a connection's layers to one of its layers."""
 
-    def __init__(self, stream: layer.Layer, handler: server.ConnectionHandler) -> None:
+    def __init__(self, place: layer.Layer, handler: server.ConnectionHandler) -> None:
         super().__init__(0.0)
-        self.granted = False  # the schedule has let this stream's claim through
+        self.granted = False  # the schedule has let this layer's claim through
         self.closed = False
-        self._handler = handler
-        layers = stream.context.layers
-        self._route = [
+        self.handler = handler
+        layers = place.context.layers
+        self.route = [
             (upper, layers[index + 1])
             for index, upper in enumerate(layers)
             if isinstance(upper, http.HttpLayer) and upper is not layers[-1]
         ]
 
+    @property
+    def parent(self) -> http.HttpLayer | None:
+        """The innermost HTTP layer: streams of one are woken together."""
+        return self.route[-1][0] if self.route else None
+
     async def wake(self) -> None:
         if self.closed:
             return
-        for upper, child in self._route:
+        for upper, child in self.route:
             upper.command_sources[self] = child
-        await self._handler.server_event(events.Wakeup(self))
+        await self.handler.server_event(events.Wakeup(self))
 
     def close(self) -> None:
-        """The stream has ended: wake it no more."""
+        """The layer has ended: wake it no more."""
         self.closed = True
-        for upper, _ in self._route:
+        for upper, _ in self.route:
             upper.command_sources.pop(self, None)
+
+
+class Together:
+    """Several streams of one connection, woken by one event on its way down the layers."""
+
+    def __init__(self, parent: http.HttpLayer, wakers: list[Waker]) -> None:
+        self._parent = parent
+        self._wakers = wakers
+
+    async def wake(self) -> None:
+        first = self._wakers[0]
+        for upper, child in first.route[:-1]:
+            upper.command_sources[first] = child
+        # Typed as a layer there; `handle_event` is all that is used (see guard.py).
+        self._parent.command_sources[first] = self  # type: ignore[assignment]
+        writer = corked(first.handler)
+        try:
+            await first.handler.server_event(events.Wakeup(first))
+        finally:
+            if writer is not None:
+                writer.uncork()
+
+    def handle_event(self, event: events.Event) -> layer.CommandGenerator[None]:
+        """Pass the event on to each stream, and let answers to what it asks go to it, not to us."""
+        parent = self._parent
+        for waker in self._wakers:
+            if waker.closed:
+                continue
+            _, stream = waker.route[-1]
+            for command in parent.event_to_child(stream, events.Wakeup(waker)):
+                source = parent.command_sources.get(command)
+                opened = command.connection if isinstance(command, OpenConnection) else None
+                protocol = parent.connections.get(opened) if opened else None
+                yield command
+                # The caller has taken us for the one who asked.
+                if source is not None:
+                    parent.command_sources[command] = source
+                if opened and protocol:
+                    parent.connections[opened] = protocol
 
 
 class Clock:
@@ -60,6 +108,7 @@ class Clock:
 
     def __init__(self) -> None:
         self.schedule = Schedule()
+        self.tick_s = SHORTEST_TICK_S
         self.on_failure: Callable[[], None] = lambda: None
         self._timers: list[tuple[float, int, Waker]] = []
         self._serial = 0
@@ -101,9 +150,12 @@ class Clock:
                 self._timers.clear()
                 self.on_failure()
                 due = []
-            for number, waker in enumerate(due, 1):
-                await waker.wake()
-                if number % BATCH == 0:
+            done = 0
+            for group in _grouped(due):
+                await group.wake()
+                done += 1 if isinstance(group, Waker) else BATCH
+                if done >= BATCH:
+                    done = 0
                     await asyncio.sleep(0)
             await self._sleep()
 
@@ -123,7 +175,7 @@ class Clock:
         when = self.schedule.next_due()
         if self._timers:
             when = min(when, self._timers[0][0])
-        when = max(when, self.now() + TICK_S)
+        when = max(when, self.now() + self.tick_s)
         timer = self._loop.call_at(when, self._changed.set) if when < math.inf else None
         self._sleeping_until = when
         self._changed.clear()
@@ -133,3 +185,18 @@ class Clock:
             self._sleeping_until = -math.inf
             if timer is not None:
                 timer.cancel()
+
+
+def _grouped(due: list[Waker]) -> list[Waker | Together]:
+    """What is due, the streams of one connection together."""
+    if len(due) < 2:
+        return list(due)
+    by_parent: dict[int, list[Waker]] = {}
+    for waker in dict.fromkeys(due):
+        by_parent.setdefault(id(waker.parent or waker), []).append(waker)
+    return [
+        wakers[0]
+        if len(wakers) == 1 or wakers[0].parent is None
+        else Together(wakers[0].parent, wakers)
+        for wakers in by_parent.values()
+    ]
