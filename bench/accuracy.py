@@ -70,10 +70,10 @@ def measure(cases: Sequence[Case], seconds: float, prefix: Sequence[str]) -> cli
         duration_s=seconds + 1.0,
         merge_s=0.0005,
     )
-    return client.run(plan, prefix=prefix)
+    return client.run(plan, prefix=prefix, tries=3)
 
 
-def row(case: Case, record: Record, seconds: float, client_cores: float) -> dict[str, Any]:
+def row(case: Case, record: Record, seconds: float, outcome: client.Outcome) -> dict[str, Any]:
     found = stats.accuracy(record, case.rate_bytes_per_s, seconds)
     if record.ended != "stopped" or record.status != 200:
         raise RuntimeError(f"{case.name}: status {record.status}, {record.ended}")
@@ -82,7 +82,8 @@ def row(case: Case, record: Record, seconds: float, client_cores: float) -> dict
         "protocol": case.protocol,
         "rate_bytes_per_s": case.rate_bytes_per_s,
         **{name: round(value, 5) for name, value in asdict(found).items()},
-        "client_cores": round(client_cores, 3),
+        "client_cores": round(outcome.client_cores, 3),
+        "elsewhere_cores": round(outcome.elsewhere_cores, 3),
     }
 
 
@@ -116,7 +117,7 @@ class Run:
             outcome = measure(group, self.seconds, prefix)
             for case in group:
                 (record,) = outcome.of(case.name)
-                self.rows.append(row(case, record, self.seconds, outcome.client_cores))
+                self.rows.append(row(case, record, self.seconds, outcome))
                 if case.rate_bytes_per_s == CURVE_OF and case.protocol == "h1":
                     self.curves[case.program] = curve(record)
 
@@ -171,7 +172,7 @@ def main(seconds: float, quick: bool) -> None:
             ])  # fmt: skip
         with (
             netns.shaped_links(rates) as shaped,
-            running_origin(folder / "tbf", shaped.at_server, "0.0.0.0") as origin,  # noqa: S104
+            running_origin(folder / "tbf", shaped.at_server, "0.0.0.0") as origin,
         ):
             run.over(shaped_cases(shaped, origin, rates), shaped.at_client)
     columns, lines = rows_of(run.rows)

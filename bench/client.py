@@ -15,8 +15,10 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
+from . import quiet
 from .plan import Plan
 from .programs import Usage, usage
+from .quiet import Look
 from .record import Record
 
 ROOT = Path(__file__).parents[1]
@@ -35,6 +37,7 @@ class Outcome:
     before: Usage | None = None  # of the watched program, at `begin`
     after: Usage | None = None  # and at `end`
     client_cores: float = 0.0  # what the load client itself used between the two
+    elsewhere_cores: float = 0.0  # what programs that are not the bench's used meanwhile
 
     def of(self, job: str) -> list[Record]:
         return [record for record in self.records if record.job == job]
@@ -46,13 +49,23 @@ class Outcome:
         return self.after.cores_since(self.before)
 
 
-def run(plan: Plan, watch: int | None = None, prefix: Sequence[str] = ()) -> Outcome:
+def run(
+    plan: Plan, watch: int | None = None, prefix: Sequence[str] = (), tries: int = 1
+) -> Outcome:
     """Do a plan and wait for it.  `watch`: id of the program to measure meanwhile.
 
-    RuntimeError if the client fails or takes a minute longer than it may.
+    With more than one try: waits for a quiet machine, and does it again if others used too much of
+    it meanwhile; the least disturbed counts.  RuntimeError if the client fails or takes a minute
+    and a half longer than it may.
     """
-    process = start(plan, prefix)
-    return finish(process, plan, watch)
+    outcomes = []
+    for _ in range(tries):
+        if tries > 1:
+            quiet.wait_for_quiet()
+        outcomes.append(finish(start(plan, prefix), plan, watch))
+        if outcomes[-1].elsewhere_cores < quiet.DISTURBED:
+            break
+    return min(outcomes, key=lambda outcome: outcome.elsewhere_cores)
 
 
 def start(plan: Plan, prefix: Sequence[str] = ()) -> subprocess.Popen[str]:
@@ -70,40 +83,31 @@ def start(plan: Plan, prefix: Sequence[str] = ()) -> subprocess.Popen[str]:
 
 
 def finish(process: subprocess.Popen[str], plan: Plan, watch: int | None = None) -> Outcome:
-    outcome = Outcome()
-    cpu_at_begin = cpu_first = 0.0
+    """Follow a client that was started until its end."""
     longest = (plan.duration_s or 0) + (plan.measure_s or 0) + plan.ramp_s + plan.settle_s
     watchdog = threading.Timer(longest + SLACK_S, process.kill)
     watchdog.start()
+    outcome = Outcome()
+    first: tuple[Look, float] | None = None
     try:
         assert process.stdout is not None
         for line in process.stdout:
             said = json.loads(line)
-            match said["event"]:
-                case "connected":
-                    outcome.connected = outcome.begin = said["t"]
-                    cpu_at_begin = cpu_first = said["cpu_s"]
-                    if plan.measure_s is None and watch is not None:
-                        outcome.before = usage(watch)
-                case "begin":
-                    outcome.begin, outcome.missing = said["t"], said["missing"]
-                    cpu_at_begin = said["cpu_s"]
-                    if watch is not None:
-                        outcome.before = usage(watch)
-                case "end":
-                    if watch is not None:
-                        outcome.after = usage(watch)
-                    outcome.end = said["t"]
-                    seconds = outcome.end - outcome.begin
-                    outcome.client_cores = (said["cpu_s"] - cpu_at_begin) / seconds
-                case "result":
-                    outcome.records = [Record.from_list(each) for each in said["records"]]
-                    if not outcome.end:
-                        if watch is not None:
-                            outcome.after = usage(watch)
-                        outcome.end = said["t"]
-                        seconds = outcome.end - outcome.begin
-                        outcome.client_cores = (said["cpu_s"] - cpu_first) / seconds
+            event = said["event"]
+            if event == "connected":
+                outcome.connected = said["t"]
+            if event in ("connected", "begin"):
+                outcome.begin, outcome.missing = said["t"], said.get("missing", 0)
+                first = Look.now(), said["cpu_s"]
+                outcome.before = usage(watch) if watch is not None else None
+            if event in ("end", "result") and first is not None:
+                outcome.after = usage(watch) if watch is not None else None
+                outcome.end = said["t"]
+                outcome.elsewhere_cores = Look.now().elsewhere_since(first[0])
+                outcome.client_cores = (said["cpu_s"] - first[1]) / (outcome.end - outcome.begin)
+                first = None
+            if event == "result":
+                outcome.records = [Record.from_list(each) for each in said["records"]]
         if process.wait() != 0:
             raise RuntimeError(f"the load client ended with status {process.returncode}")
     finally:

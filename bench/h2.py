@@ -195,7 +195,7 @@ class H2Connection(asyncio.Protocol):
                 payload = payload[5:]
             self._block += payload
             if flags & END_HEADERS:
-                headers = self._decoder.decode(self._block, raw=True)
+                headers = list(self._decoder.decode(self._block, raw=True))
                 self._block = b""
                 if stream in self._streams and headers and headers[0][0] == b":status":
                     self._streams[stream][0].status = int(headers[0][1])

@@ -11,6 +11,7 @@ import asyncio
 import gc
 import itertools
 import json
+import random
 import resource
 import sys
 import time
@@ -43,7 +44,7 @@ class Load:
         self._links = {link.name: link for link in plan.links}
         self._shared: dict[str, list[H2Connection]] = {}
         self._under_way: dict[int, tuple[Record, Connection]] = {}
-        self._turn = itertools.count()
+        self._dice = random.Random(0)  # those who ask again and again must not fall into step
         self._start = asyncio.get_running_loop().time()
 
     async def run(self) -> None:
@@ -106,7 +107,8 @@ class Load:
                     connection.abort(record)
                 if job.every_s is None:
                     return
-                await asyncio.sleep(max(0.0, record.started + job.every_s - self._now()))
+                pause_s = job.every_s * self._dice.uniform(0.7, 1.3)
+                await asyncio.sleep(max(0.0, record.started + pause_s - self._now()))
         finally:
             if isinstance(connection, H1Connection):
                 connection.close()

@@ -31,8 +31,8 @@ class Link:
 class Job:
     """Streams that ask for the same path over the same link.
 
-    A stream with `every_s` asks again: so many seconds after its last start, or at once where the
-    answer took longer.  At `stop_s` whatever is under way is aborted.
+    A stream with `every_s` asks again: about so many seconds after its last start, or at once where
+    the answer took longer.  At `stop_s` whatever is under way is aborted.
     """
 
     name: str

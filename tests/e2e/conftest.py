@@ -21,7 +21,12 @@ HOSTS = ("*.example.org", "*.example.net")
 
 # A photo of 100 MB is a sparse file: what a body says does not matter to its rate.
 PAGE = (b"<!doctype html><p>text " + b"and more text " * 1430)[:20_000]
-SPARSE = {"2mb.jpg": 2_000_000, "50mb.jpg": 50_000_000, "100mb.jpg": 100_000_000}
+SPARSE = {
+    "20kb.jpg": 20_000,
+    "2mb.jpg": 2_000_000,
+    "50mb.jpg": 50_000_000,
+    "100mb.jpg": 100_000_000,
+}
 
 
 def pytest_configure(config: pytest.Config) -> None:

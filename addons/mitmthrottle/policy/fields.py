@@ -29,6 +29,7 @@ from mitmthrottle.policy.hosts import HostPattern, is_group_word
 from mitmthrottle.policy.pattern import TextPattern
 
 _YAML_TYPES = (str, bool, int, float, list, tuple, dict, type(None))
+_QUANTITY = r"^\s*[+]?[0-9.]+\s*[a-zA-Zµ][a-zA-Z/]*\s*$"
 FROM_FILE = "from_file"  # key of the validation context that says the data came from YAML
 
 
@@ -157,7 +158,7 @@ def _quantity[N: (int, float)](
             return parse(f"{value:.20f} {unit}".replace("% %", "%"))
         raise ValueError(f"must be {what}, as in `{example}`, not {name_of_type(value)}")
 
-    json = {"type": "string", "description": what, "examples": [example], "pattern": "[a-zA-Z]$"}
+    json = {"type": "string", "description": what, "examples": [example], "pattern": _QUANTITY}
     return PlainValidator(validate), WithJsonSchema(json), PlainSerializer(exact)
 
 

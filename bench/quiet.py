@@ -1,0 +1,56 @@
+"""Is the machine ours?  What others use while we measure makes a figure worthless.
+
+Rule: every measurement carries the CPU that was used elsewhere meanwhile, in cores, and is done
+again where that was too much.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import time
+from dataclasses import dataclass
+from pathlib import Path
+
+from .programs import TICKS_PER_S, cpu_s, family
+
+DISTURBED = 0.12  # of a core
+LONGEST_WAIT_S = 90.0
+
+
+@dataclass(frozen=True, slots=True)
+class Look:
+    """CPU seconds that the machine and this bench with all its programs had used at a time."""
+
+    at: float
+    machine_s: float
+    bench_s: float
+
+    @classmethod
+    def now(cls) -> Look:
+        # user, nice, system, and behind idle and iowait: irq, softirq.
+        fields = [
+            int(each) for each in Path("/proc/stat").read_text().split("\n", 1)[0].split()[1:]
+        ]
+        machine = sum(fields[:3]) + sum(fields[5:7])
+        bench = 0.0
+        for process in family(os.getpid()):
+            with contextlib.suppress(FileNotFoundError, ProcessLookupError):
+                bench += cpu_s(process)
+        return cls(time.monotonic(), machine / TICKS_PER_S, bench)
+
+    def elsewhere_since(self, earlier: Look) -> float:
+        """Cores that others used between two looks, with no program of ours ended in between."""
+        used = (self.machine_s - earlier.machine_s) - (self.bench_s - earlier.bench_s)
+        return max(0.0, used / (self.at - earlier.at))
+
+
+def wait_for_quiet() -> bool:
+    """Wait until others leave the machine alone for a second; False if they do not."""
+    give_up = time.monotonic() + LONGEST_WAIT_S
+    while time.monotonic() < give_up:
+        before = Look.now()
+        time.sleep(1.0)
+        if Look.now().elsewhere_since(before) < DISTURBED:
+            return True
+    return False
