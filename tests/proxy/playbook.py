@@ -68,6 +68,7 @@ class Wire:
     def __init__(self, tctx: taddons.context, addon: Throttle, clock: FakeClock) -> None:
         self.addon = addon
         self.clock = clock
+        self.options = tctx.options
         self.flows: list[http.HTTPFlow] = []
         self.hooks: list[str] = []
         self.hook: Callable[[str, http.HTTPFlow], None] = lambda name, flow: None

@@ -176,3 +176,13 @@ def test_an_override_lies_over_a_new_policy_too() -> None:
         w.addon._reloaded(parse_policy(SLOW, "policy.yaml"))
         begin(w)
         assert w.body() == BODY
+
+
+def test_commands_come_as_options_too() -> None:
+    with wire(SLOW) as w:
+        w.options.throttle_commands = ['throttle.rate photos "2 kB/s"']
+        assert "now 16 kbit/s" in w.addon.status()
+        with pytest.raises(exceptions.OptionsError, match=r"not a throttle\.\* command"):
+            w.options.throttle_commands = ["flow.kill @all"]
+        with pytest.raises(exceptions.OptionsError, match="did you mean `photos`"):
+            w.options.throttle_commands = ["throttle.disable phots"]

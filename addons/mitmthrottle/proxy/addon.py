@@ -7,6 +7,7 @@ works.
 from __future__ import annotations
 
 import logging
+from collections.abc import Sequence
 from pathlib import Path
 
 from mitmproxy import command, ctx, dns, exceptions, http, tls
@@ -62,6 +63,13 @@ class Throttle:
         )
 
         loader.add_option(
+            "throttle_commands",
+            Sequence[str],
+            [],
+            "`throttle.*` commands to carry out at the start and whenever this is set, for where "
+            'there is no command line: throttle.rate "large photos" "64 kbit/s" "10 min".',
+        )
+        loader.add_option(
             "throttle_pinned",
             str,
             "intercept",
@@ -83,6 +91,19 @@ class Throttle:
     def configure(self, updated: set[str]) -> None:
         if "throttle_policy" in updated:
             self._load(ctx.options.throttle_policy)
+        if "throttle_commands" in updated and self._running:
+            self._carry_out(ctx.options.throttle_commands)
+
+    def _carry_out(self, lines: Sequence[str]) -> None:
+        for line in lines:
+            if not line.startswith("throttle."):
+                raise exceptions.OptionsError(
+                    f"throttle_commands: `{line}` is not a throttle.* command"
+                )
+            try:
+                ctx.master.commands.execute(line)
+            except exceptions.CommandError as error:
+                raise exceptions.OptionsError(f"throttle_commands: `{line}`: {error}") from None
 
     def _load(self, name: str) -> None:
         if not name:
@@ -127,6 +148,10 @@ class Throttle:
         if self._path is not None and self.control.policy is not None:
             self._use(self.control.effective())
             self._watch(self._path)
+            try:
+                self._carry_out(ctx.options.throttle_commands)
+            except exceptions.OptionsError as error:
+                logger.error("mitmthrottle: %s", error)
 
     def done(self) -> None:
         self._running = False
@@ -175,7 +200,7 @@ class Throttle:
     # -- mitmproxy's hooks
 
     def client_connected(self, client: Client) -> None:
-        if self.engine is not None and (handler := self.engine.handler_of(client)):
+        if self.engine is not None and (handler := self.engine.connections.handler_of(client)):
             widen(handler, self.engine)
             credit.gate(handler, client, None)
             cork.put_cork(handler, client)
@@ -190,7 +215,7 @@ class Throttle:
             return
         names = {data.server.sni, data.client.sni, data.server.address and data.server.address[0]}
         matched = data.server.via or engine.might_match_any(names)
-        if matched and (handler := engine.handler_of(data.client)):
+        if matched and (handler := engine.connections.handler_of(data.client)):
             credit.gate(handler, data.server, credit.SMALL_BYTES)
 
     def next_layer(self, nextlayer: layer.NextLayer) -> None:

@@ -10,27 +10,25 @@ import asyncio
 import logging
 import time
 from collections import Counter, defaultdict
-from collections.abc import Callable
 from dataclasses import replace
 from typing import Protocol
 
 from mitmproxy import http
 from mitmproxy.addons.proxyserver import Proxyserver
-from mitmproxy.connection import Client, Connection
-from mitmproxy.proxy import context, layer, server
+from mitmproxy.connection import Client
+from mitmproxy.proxy import context
 
 from mitmthrottle.pacing import Quotas, Shared, piece_s
 from mitmthrottle.policy import Decider, Decision, Exchange, Policy, Rule, Then
 
-from . import block, credit
-from .credit import GatedReader
+from . import block
+from .connections import Connections
 from .direction import PacedDirection
 from .facts import exchange_of, host_of, is_address, upload_of
 from .gate import Gate
 from .held import Held
 from .outcome import Outcome
 from .paced import PacedResponse
-from .stream import PacedStream
 from .turns import Turns
 from .upload import PacedUpload
 from .wake import LONGEST_TICK_S, SHORTEST_TICK_S, Clock
@@ -59,7 +57,7 @@ class Engine:
         self.turns = Turns()
         self.counts: Counter[str] = Counter()  # outcomes, and `failed`: flows passed on an error
         self.paced_responses = 0
-        self._proxyserver = proxyserver
+        self.connections = Connections(proxyserver)
         self._watcher = watcher
         self._blocked: dict[str, Rule] = {}  # blocked at their request, by flow
         # Decided in a hook, not yet begun by the stream:
@@ -206,19 +204,6 @@ class Engine:
             if held is not None:
                 held.ended("origin-gone")
 
-    def reader_of(self, stream: PacedStream, peer: Connection) -> GatedReader | None:
-        return self.reader_under(stream.context, peer, stream.parent_layer().connections.get(peer))
-
-    def reader_under(
-        self, ctx: context.Context, peer: Connection, *more: layer.Layer | None
-    ) -> GatedReader | None:
-        handler = self.handler_of(ctx.client)
-        return credit.reader_of(handler, [*ctx.layers, *more], peer) if handler else None
-
-    def reset_on_close(self, client: Client) -> None:
-        if handler := self.handler_of(client):
-            block.reset_on_close(handler)
-
     # -- what the bodies call
 
     def now(self) -> float:
@@ -226,21 +211,6 @@ class Engine:
 
     def unix_time(self) -> float:
         return time.time()
-
-    def handler_of(self, client: Client) -> server.ConnectionHandler | None:
-        connections = self._proxyserver.connections
-        handler: server.ConnectionHandler | None = connections.get(client.id)
-        if handler is None and client.transport_protocol == "udp":
-            # UDP connections are listed by their addresses.
-            handler = next((h for h in connections.values() if h.client is client), None)
-        return handler
-
-    def unsent_bytes(self, client: Client, receiver: Connection) -> Callable[[], int]:
-        """Tells what waits in the proxy for the receiver's socket, now and later."""
-        handler = self.handler_of(client)
-        transport = handler.transports.get(receiver) if handler else None
-        raw = getattr(transport.writer, "transport", None) if transport else None
-        return raw.get_write_buffer_size if raw is not None else lambda: 0
 
     def matched(self, flow: http.HTTPFlow, rule: Rule) -> None:
         self._watcher.matched(flow, rule)

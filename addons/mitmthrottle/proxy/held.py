@@ -91,7 +91,7 @@ class Held:
 
     def attach(self, place: layer.Layer) -> None:
         """`place` is the layer that will be woken when something may pass."""
-        handler = self.engine.handler_of(self.client)
+        handler = self.engine.connections.handler_of(self.client)
         if handler is None:  # a replayed flow has no client to be slow for
             self.gate.run_free()
             return
@@ -173,7 +173,7 @@ class Held:
     def is_clogged(self) -> bool:
         """The receiver does not take what it may have: it would wait in the proxy."""
         if self._unsent_bytes is None:
-            self._unsent_bytes = self.engine.unsent_bytes(self.client, self.receiver())
+            self._unsent_bytes = self.engine.connections.unsent_bytes(self.client, self.receiver())
         return self._unsent_bytes() > CLOGGED_BYTES
 
     def receiver(self) -> Connection:

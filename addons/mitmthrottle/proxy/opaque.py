@@ -89,7 +89,7 @@ class PacedTCPLayer(tcp.TCPLayer):
             sender = self.context.server if down else self.context.client
             self._gates[sender] = held
             held.attach(self)
-            reader = self.engine.reader_under(self.context, sender)
+            reader = self.engine.connections.reader_under(self.context, sender)
             held.hold_reader(reader)
             self._readers[sender] = reader
 
@@ -124,7 +124,7 @@ class PacedTCPLayer(tcp.TCPLayer):
         self._end(outcome)
         self._handle_event = self.done
         if reset:
-            self.engine.reset_on_close(self.context.client)
+            self.engine.connections.reset_on_close(self.context.client)
         yield commands.CloseConnection(self.context.client)
         yield commands.CloseConnection(self.context.server)
         if self.flow:

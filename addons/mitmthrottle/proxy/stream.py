@@ -96,7 +96,7 @@ class PacedStream(http.HttpStream):
         if connected:
             if reader := self._reader(self.context.server):
                 reader.hold_at_most(SMALL_BYTES)  # until the response's headers tell
-            elif reader := self.engine.reader_of(self, self.context.server):
+            elif reader := self._gated_reader(self.context.server):
                 reader.hold_at_most(None)  # HTTP/2: windows hold its streams, not the reader
         return connected
 
@@ -267,7 +267,7 @@ class PacedStream(http.HttpStream):
         self.flow.error = mflow.Error(reason)
         yield HttpErrorHook(self.flow)
         if reset and self.context.client.alpn not in (b"h2", b"h3"):
-            self.engine.reset_on_close(self.context.client)
+            self.engine.connections.reset_on_close(self.context.client)
         code = http_events.ErrorCode.KILL if reset else http_events.ErrorCode.CANCEL
         end = http_events.ResponseProtocolError(self.stream_id, reason, code)
         yield http.SendHttp(end, self.context.client)
@@ -335,7 +335,11 @@ class PacedStream(http.HttpStream):
         """
         if not isinstance(self._protocol(sender), Http1Connection):
             return None
-        return self.engine.reader_of(self, sender)
+        return self._gated_reader(sender)
+
+    def _gated_reader(self, peer: Connection) -> GatedReader | None:
+        below = self.parent_layer().connections.get(peer)
+        return self.engine.connections.reader_under(self.context, peer, below)
 
     def _credits(self, sender: Connection) -> bool:
         """Whether that peer's HTTP/2 connection waits for our credit."""

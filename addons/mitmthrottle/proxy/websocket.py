@@ -41,7 +41,7 @@ class PacedWebsocketLayer(websocket.WebsocketLayer):
             receiver, sender = (client, server) if held.direction == "down" else (server, client)
             self._gates[receiver] = held
             held.attach(self)
-            self._readers[receiver] = self.engine.reader_under(self.context, sender)
+            self._readers[receiver] = self.engine.connections.reader_under(self.context, sender)
             held.hold_reader(self._readers[receiver])
 
     _handle_event = start

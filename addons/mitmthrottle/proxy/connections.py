@@ -1,0 +1,51 @@
+"""mitmproxy's live connections, as far as pacing has to do with them.
+
+Rule: looked up when needed, never kept: connections come and go without telling us.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+from mitmproxy.addons.proxyserver import Proxyserver
+from mitmproxy.connection import Client, Connection
+from mitmproxy.proxy import context, layer, server
+
+from . import block, credit
+from .credit import GatedReader
+
+
+class Connections:
+    """Finds what belongs to a client."""
+
+    def __init__(self, proxyserver: Proxyserver) -> None:
+        self._proxyserver = proxyserver
+
+    def handler_of(self, client: Client) -> server.ConnectionHandler | None:
+        """None for a replayed flow, which has no client."""
+        handlers = self._proxyserver.connections
+        handler: server.ConnectionHandler | None = handlers.get(client.id)
+        if handler is None and client.transport_protocol == "udp":
+            # UDP connections are listed by their addresses.
+            handler = next((h for h in handlers.values() if h.client is client), None)
+        return handler
+
+    def reader_under(
+        self, ctx: context.Context, peer: Connection, *more: layer.Layer | None
+    ) -> GatedReader | None:
+        """The gated reader of a connection to that peer, also through tunnels among the context's
+        layers and those given besides."""
+        handler = self.handler_of(ctx.client)
+        return credit.reader_of(handler, [*ctx.layers, *more], peer) if handler else None
+
+    def unsent_bytes(self, client: Client, receiver: Connection) -> Callable[[], int]:
+        """Tells what waits in the proxy for the receiver's socket, now and later."""
+        handler = self.handler_of(client)
+        transport = handler.transports.get(receiver) if handler else None
+        raw = getattr(transport.writer, "transport", None) if transport else None
+        return raw.get_write_buffer_size if raw is not None else lambda: 0
+
+    def reset_on_close(self, client: Client) -> None:
+        """Let the client's TCP connection end with a reset when mitmproxy closes it."""
+        if handler := self.handler_of(client):
+            block.reset_on_close(handler)
