@@ -77,6 +77,23 @@ def test_check_tells_all_faults_with_their_places(policy: Path, broken: Path) ->
     assert result.stdout == f"{policy}: ok, 3 rules\n"
 
 
+def test_check_warns_and_is_content(tmp_path: Path) -> None:
+    path = tmp_path / "doubtful.yaml"
+    path.write_text(
+        "version: 1\nname: doubtful\nrules:\n"
+        "  - {when: {active: {until: 2021-05-17T00:00Z}}, then: {rate: 1 Mbit/s}}\n"
+    )
+    result = call("check", path, "twitter-2021-collateral")
+    assert result.exit_code == 0
+    assert result.stdout.splitlines() == [
+        f"{path}: ok, 1 rule",
+        "twitter-2021-collateral: ok, 3 rules",
+    ]
+    over, accident = result.stderr.splitlines()
+    assert over.startswith(f"{path}:4:21: warning: this is over, so the rule never matches")
+    assert "twitter-2021-collateral.yaml:19:18: warning: " in accident
+
+
 @pytest.mark.parametrize("command", [["check"], ["explain"], ["run"]])
 @pytest.mark.parametrize("name", ["nowhere.yaml", "twiter-2021"])
 def test_a_policy_that_is_not_there(command: list[str], name: str) -> None:
@@ -183,6 +200,86 @@ def test_explain_of_nonsense(policy: Path, arguments: list[str], message: str) -
     assert message in result.stderr
 
 
+def test_explain_in_json_has_every_effect(tmp_path: Path) -> None:
+    path = tmp_path / "all.yaml"
+    path.write_text(
+        "version: 1\nname: all\nrules:\n  - then:\n"
+        "      {like: wpt/3gslow, as: policer, stall: {after: 1 MiB, for: 2 s},\n"
+        "       cut: {after: 2 MiB}, requests: 10 / min, quota: {free: 1 MB, every: day},\n"
+        "       from: response, stages: [{for: 1 s, rate: 1 Mbit/s}, {for: 2 s, block: 503}]}\n"
+    )
+    effects = explain(path, "https://example.org/")["effects"]
+    assert isinstance(effects, dict)
+    del effects["text"]
+    assert effects == {
+        "like": "wpt/3gslow",
+        "rate": [{"rate_bytes_per_s": 97500.0, "per": "client"}],
+        "as": "policer",
+        "delay": {"mean_s": 0.2, "jitter_s": 0.0, "distribution": None},
+        "stall": {"after_bytes": 1048576, "for_s": 2.0, "every_bytes": None},
+        "cut": {"after_bytes": 2097152, "how": "reset"},
+        "requests": [{"count": 10, "period_s": 60.0, "per": "rule"}],
+        "quota": {"free_bytes": 1000000, "per": "client", "every": "day"},
+        "stages": [
+            {"for_s": 1.0, "rate": [{"rate_bytes_per_s": 125000.0, "per": "response"}],
+             "as": "shaper"},
+            {"for_s": 2.0, "block": 503},
+        ],
+        "stages_from": "response",
+        "stages_repeat": False,
+        "upload": {"rate": [{"rate_bytes_per_s": 41250.0, "per": "client"}]},
+    }  # fmt: skip
+
+
+def test_explain_is_about_now(tmp_path: Path) -> None:
+    path = tmp_path / "now.yaml"
+    path.write_text(
+        "version: 1\nname: now\nrules:\n"
+        "  - {when: {active: {from: 2021-03-10T10:00+03:00}}, then: {rate: 1 Mbit/s}}\n"
+    )
+    assert explain(path, "https://example.org/")["rule"] == "rule 1"
+
+
+# policies
+
+
+def test_policies_are_listed_with_what_they_are() -> None:
+    lines = call("policies").stdout.splitlines()
+    assert (
+        "  twitter-2021             Photos and videos of one site, slowed for all phones and "
+        "for half of the desktops."
+    ) in lines
+    assert any(" ".join(line.split()).startswith("wpt/3gslow 780 kbit/s down") for line in lines)
+
+
+def test_a_policy_is_shown_as_it_is(tmp_path: Path) -> None:
+    shown = call("policies", "show", "twitter-2021").stdout
+    mine = tmp_path / "mine.yaml"
+    mine.write_text(shown)
+    assert "# Twitter in Russia from 10 March 2021, AS ANNOUNCED" in shown
+    assert call("check", mine).exit_code == 0
+
+
+def test_a_preset_is_shown_with_its_source() -> None:
+    shown = call("policies", "show", "lighthouse/mobile-slow-4g").stdout
+    assert "1.6384 Mbit/s down, 750 kbit/s up, 150 ms" in shown
+    assert "https://github.com/GoogleChrome/lighthouse/" in shown
+    assert "Lighthouse's default." in shown
+
+
+@pytest.mark.parametrize(
+    ("name", "said"),
+    [
+        ("twiter-2021", "no policy or preset is named `twiter-2021`: did you mean `twitter-2021`?"),
+        ("zzz", "no policy or preset is named `zzz`: `mitmthrottle policies` lists them"),
+    ],
+)
+def test_showing_what_is_not_there(name: str, said: str) -> None:
+    result = call("policies", "show", name)
+    assert result.exit_code == 1
+    assert result.stderr == f"Error: {said}\n"
+
+
 # run
 
 
@@ -218,5 +315,5 @@ def test_run_leaves_wrong_options_to_mitmdump(policy: Path) -> None:
 
 def test_help_names_every_command() -> None:
     words = call("--help").stdout
-    for command in ("run", "check", "explain", "demo"):
+    for command in ("run", "check", "explain", "policies", "demo"):
         assert f"\n  {command} " in words

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from datetime import datetime
 from pathlib import Path
 
 import pytest
@@ -11,6 +12,7 @@ from mitmthrottle.policy import (
     Exchange,
     Policy,
     PolicyError,
+    Then,
     find_policy,
     load_policy,
     shipped_policies,
@@ -26,11 +28,18 @@ def test_each_loads_under_its_name_and_names_its_sources(path: Path) -> None:
     assert policy.name == path.stem
     assert policy.sources
     assert policy.description
+    assert len(policy.description) <= 90  # it stands in a list
 
 
 def rule(name: str, exchange: Exchange) -> str | None:
     decision = Decider(load_policy(find_policy(name))).decide(exchange)
     return decision.rule.name if decision.rule else None
+
+
+def then(name: str, exchange: Exchange) -> Then:
+    decision = Decider(load_policy(find_policy(name))).decide(exchange)
+    assert decision.rule is not None
+    return decision.rule.then
 
 
 def test_as_announced() -> None:
@@ -56,6 +65,116 @@ def test_the_accident() -> None:
         assert rule("twitter-2021-collateral", Exchange(host, opaque=True)) is not None
     for host in ("twitter.com.example", "twimg.com", "example.com"):
         assert rule("twitter-2021-collateral", Exchange(host, opaque=True)) is None
+
+
+def test_as_measured() -> None:
+    """By name, whatever the connection carries, policed, both ways."""
+    for host in ("twitter.com", "api.twitter.com", "t.co", "pbs.twimg.com"):
+        found = then("twitter-2021-measured", Exchange(host, opaque=True))
+        assert found.as_ == "policer"
+        assert found.upload is not None
+        for (limit,) in (found.rate, found.upload.rate):
+            assert 130e3 / 8 <= limit.limit_bytes_per_s <= 150e3 / 8
+            assert limit.per == "connection"
+    for host in ("microsoft.com", "reddit.com", "nottwitter.com", "www.t.co"):
+        assert rule("twitter-2021-measured", Exchange(host, opaque=True)) is None
+
+
+@pytest.mark.parametrize(
+    ("day", "host", "headers", "slowed"),
+    [
+        (0, "reddit.com", DESKTOP, True),
+        (0.99, "microsoft.com", DESKTOP, True),
+        (1, "reddit.com", DESKTOP, False),
+        (1, "t.co", DESKTOP, True),
+        (22, "nottwitter.com", DESKTOP, True),
+        (23, "nottwitter.com", DESKTOP, False),
+        (23, "www.twitter.com", DESKTOP, True),
+        (67, "pbs.twimg.com", DESKTOP, True),
+        (68, "pbs.twimg.com", DESKTOP, False),
+        (68, "pbs.twimg.com", PHONE, True),
+        (700, "t.co", PHONE, True),
+    ],
+)
+def test_the_timeline(day: float, host: str, headers: dict[str, str], slowed: bool) -> None:
+    asked = Exchange(host, request_headers=headers, elapsed_s=day * 10)
+    assert (rule("twitter-2021-timeline", asked) is not None) is slowed
+
+
+def test_the_ladder_ends_in_a_ban() -> None:
+    photo = {"status": 200, "content_type": "image/jpeg", "request_headers": PHONE}
+    page = {"status": 200, "content_type": "text/html", "request_headers": PHONE}
+    assert then("full-ban", Exchange("t.co", elapsed_s=119, **photo)).rate
+    assert rule("full-ban", Exchange("t.co", elapsed_s=119, **page)) is None
+    for facts in (photo, page):
+        assert then("full-ban", Exchange("t.co", elapsed_s=120, **facts)).block == 451
+    assert rule("full-ban", Exchange("example.com", elapsed_s=120, **page)) is None
+
+
+def test_video_servers_of_2024() -> None:
+    host = "rr1---sn-abc.googlevideo.com"
+    (limit,) = then("youtube-2024", Exchange(host, request_headers=DESKTOP)).rate
+    assert limit.limit_bytes_per_s == 16000
+    assert then("youtube-2024", Exchange(host, request_headers=PHONE)).pass_
+
+
+def test_operators_tiers() -> None:
+    video = {"status": 200, "content_type": "video/mp4"}
+    (limit,) = then("video-1.5mbit", Exchange("any.example", **video)).rate
+    assert limit.limit_bytes_per_s == 187500
+    late = then("delayed-throttling", Exchange("v.oca.nflxvideo.net", **video))
+    assert late.quota is not None
+    assert (late.quota.free_bytes, late.quota.per, late.quota.every) == (
+        7_000_000, "connection", None
+    )  # fmt: skip
+    assert late.rate == (limit.model_copy(update={"per": "connection"}),)
+
+
+def test_study_hours() -> None:
+    def at(text: str, host: str = "www.youtube.com", kind: str = "video/mp4") -> str | None:
+        time = datetime.fromisoformat(text).astimezone().timestamp()  # by this machine's clock
+        return rule("study-hours", Exchange(host, status=200, content_type=kind, time=time))
+
+    assert at("2021-03-10T10:00") == "distractions crawl on school days"
+    assert at("2021-03-10T16:00") is None
+    assert at("2021-03-13T10:00") is None
+    assert at("2021-03-10T10:00", kind="text/html") is None
+    assert at("2021-03-10T10:00", "upload.wikimedia.org") == "lessons stay as they are"
+
+
+def test_a_household() -> None:
+    video = Exchange("v.example", status=200, content_type="video/mp4")
+    found = then("household-fair-share", video)
+    assert [(limit.limit_bytes_per_s, limit.per) for limit in found.rate] == [
+        (1e6, "client"), (2.5e6, "rule")
+    ]  # fmt: skip
+    assert found.quota is not None
+    assert (found.quota.per, found.quota.every) == ("client", "day")
+    decider = Decider(load_policy(find_policy("household-fair-share")))
+    photo = Exchange("v.example", method="POST", content_type="image/jpeg", size=10**7)
+    upload = decider.decide_upload(photo).rule
+    assert upload is not None
+    assert upload.name == "uploads leave room for calls"
+
+
+def test_a_cafe() -> None:
+    decider = Decider(load_policy(find_policy("flaky-cafe")))
+    found = [
+        decider.decide(
+            Exchange("a.com", status=200, content_type="image/png", size=10**6, serial=serial)
+        ).rule
+        for serial in range(2000)
+    ]
+    broken = sum(each is not None and each.then.cut is not None for each in found)
+    assert 30 <= broken <= 95  # 3 %
+    assert all(each is not None for each in found)
+
+
+def test_first_minute_fast() -> None:
+    found = then("first-minute-fast", Exchange("a.com", status=200, content_type="audio/mpeg"))
+    assert found.from_ == "response"
+    assert found.at(59.0)[0].pass_
+    assert found.at(60.0)[0].describe() == "1 Mbit/s per response"
 
 
 def test_an_everyday_link() -> None:
