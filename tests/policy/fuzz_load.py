@@ -85,12 +85,13 @@ PIECES = [
     *["::1", "10_/_min", "0/s", "1/1_us", "x.csv", "/dev/zero", "/dev/stdin.csv", "\\", "\\x00"],
     *["\\ud800", "\\U0010ffff"],
 ]
-KEYS = (
+_KEYS = (
     "version name description sources seed defaults hosts clients rules when then host path method "
     "scheme port status content size client header share active days hours tz from until after for "
     "rate limit per burst as delay mean jitter distribution percentiles stall every cut how block "
     "requests quota free stages trace upload like pass address device user_agent user of percent"
-).split()
+)
+KEYS = _KEYS.split()
 
 EXCHANGES = [
     Exchange("a.com"),

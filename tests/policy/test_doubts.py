@@ -82,6 +82,11 @@ def warnings(rule: str, more: str = "") -> list[str]:
             "rate: `1 MB` is the default, 100 ms of it",
         ),
         (
+            "then: {rate: 80 Mbit/s, as: policer, burst: 16 KiB}",
+            "f.yaml:4:49: warning: 16 KiB is 1.6 ms of `80 Mbit/s`, too little to reach that "
+            "rate: `5 MB` is a policer's default, 500 ms of it",
+        ),
+        (
             "then: {stall: {after: 1 MiB, for: 1 s}, cut: {after: 512 KiB}}",
             "f.yaml:4:12: warning: the body is cut after 512 KiB, before it could stall: "
             "stall earlier, or cut later",

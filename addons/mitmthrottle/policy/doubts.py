@@ -113,7 +113,11 @@ def _of_rate(part: Any, root: Node, path: tuple[Step, ...]) -> Iterator[Doubt]:
             burst,
             f"{format_size(part.burst)} is {_seconds(part.burst / highest)} of "
             f"`{format_rate(highest)}`, too little to reach that rate: "
-            f"`{format_size(round(highest / 10))}` is the default, 100 ms of it",
+            + (
+                f"`{format_size(round(highest / 2))}` is a policer's default, 500 ms of it"
+                if getattr(part, "as_", "shaper") == "policer"
+                else f"`{format_size(round(highest / 10))}` is the default, 100 ms of it"
+            ),
         )
 
 
