@@ -27,10 +27,12 @@ class H1Connection(asyncio.Protocol):
         self._now = asyncio.get_running_loop().time
 
     @classmethod
-    async def open(cls, link: Link, merge_s: float) -> H1Connection:
+    async def open(cls, link: Link, merge_s: float, source: str | None = None) -> H1Connection:
+        """`source`: the address to come from, where it matters who the client is."""
         loop = asyncio.get_running_loop()
+        local = (source, 0) if source else None
         _, protocol = await loop.create_connection(
-            lambda: cls(link, merge_s), link.address, link.port
+            lambda: cls(link, merge_s), link.address, link.port, local_addr=local
         )
         return protocol
 
@@ -60,6 +62,11 @@ class H1Connection(asyncio.Protocol):
         if self._transport is not None:
             self._transport.abort()
             self._transport = None
+
+    def read(self, on: bool) -> None:
+        """Stop reading, or go on: a client that is busy with something else."""
+        if self._transport is not None and not self._transport.is_closing():
+            (self._transport.resume_reading if on else self._transport.pause_reading)()
 
     # -- asyncio.Protocol
 

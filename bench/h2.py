@@ -40,19 +40,24 @@ class _Tunnel(asyncio.Protocol):
 
     def __init__(self) -> None:
         self._answer = b""
-        self.open: asyncio.Future[None] = asyncio.get_running_loop().create_future()
+        self._settled = asyncio.Event()
+        self._fault = ""
+
+    async def open(self) -> None:
+        await self._settled.wait()
+        if self._fault:
+            raise ConnectionError(self._fault)
 
     def data_received(self, data: bytes) -> None:
         self._answer += data
-        if b"\r\n\r\n" in self._answer and not self.open.done():
-            if self._answer.split(b" ", 2)[1] == b"200":
-                self.open.set_result(None)
-            else:
-                self.open.set_exception(ConnectionError(self._answer[:80].decode("latin-1")))
+        if b"\r\n\r\n" in self._answer:
+            if self._answer.split(b" ", 2)[1] != b"200":
+                self._fault = self._answer[:80].decode("latin-1")
+            self._settled.set()
 
     def connection_lost(self, exc: Exception | None) -> None:
-        if not self.open.done():
-            self.open.set_exception(ConnectionError("closed while waiting for CONNECT"))
+        self._fault = "closed while waiting for CONNECT"
+        self._settled.set()
 
 
 class H2Connection(asyncio.Protocol):
@@ -76,8 +81,10 @@ class H2Connection(asyncio.Protocol):
         self._block = b""  # header fragments
 
     @classmethod
-    async def open(cls, link: Link, merge_s: float) -> H2Connection:
+    async def open(cls, link: Link, merge_s: float, source: str | None = None) -> H2Connection:
+        """`source`: the address to come from, where it matters who the client is."""
         loop = asyncio.get_running_loop()
+        local = (source, 0) if source else None
         trust = ssl.create_default_context()
         trust.check_hostname = False
         trust.verify_mode = ssl.CERT_NONE  # loopback; what is measured is not the client's trust
@@ -85,15 +92,22 @@ class H2Connection(asyncio.Protocol):
         host = link.authority.partition(":")[0]
         connection = cls(link, merge_s)
         if link.proxied:
-            raw, tunnel = await loop.create_connection(_Tunnel, link.address, link.port)
+            raw, tunnel = await loop.create_connection(
+                _Tunnel, link.address, link.port, local_addr=local
+            )
             port = link.authority.partition(":")[2] or "443"
             raw.write(f"CONNECT {host}:{port} HTTP/1.1\r\nHost: {host}:{port}\r\n\r\n".encode())
-            await tunnel.open
+            await tunnel.open()
             transport = await loop.start_tls(raw, connection, trust, server_hostname=host)
             assert transport is not None
         else:
             transport, _ = await loop.create_connection(
-                lambda: connection, link.address, link.port, ssl=trust, server_hostname=host
+                lambda: connection,
+                link.address,
+                link.port,
+                local_addr=local,
+                ssl=trust,
+                server_hostname=host,
             )
         tls = transport.get_extra_info("ssl_object")
         if tls.selected_alpn_protocol() != "h2":
@@ -134,6 +148,11 @@ class H2Connection(asyncio.Protocol):
         if self._transport is not None:
             self._transport.abort()
             self._transport = None
+
+    def read(self, on: bool) -> None:
+        """Stop reading, or go on: a client that is busy with something else."""
+        if self._transport is not None and not self._transport.is_closing():
+            (self._transport.resume_reading if on else self._transport.pause_reading)()
 
     # -- asyncio.Protocol
 

@@ -29,7 +29,7 @@ class Record:
 
     def arrived(self, size: int, now: float, merge_s: float) -> None:
         self.total += size
-        if now - self._latest < merge_s:
+        if self.arrivals and now - self._latest < merge_s:
             self.arrivals[-1][1] += size
         else:
             self.arrivals.append([now, size])
