@@ -35,6 +35,7 @@ DEEPEST = 32  # a policy is seven deep
 
 _INT = re.compile(r"[-+]?[0-9]+")
 _FLOAT = re.compile(r"[-+]?(?:\.[0-9]+|[0-9]+(?:\.[0-9]*)?)(?:[eE][-+]?[0-9]+)?")
+_HALVES = re.compile("[\ud800-\udfff]")  # surrogates
 _WORDS: dict[str, Any] = {
     **dict.fromkeys(("", "~", "null", "Null", "NULL"), None),
     **dict.fromkeys(("true", "True", "TRUE"), True),
@@ -250,6 +251,13 @@ class _Builder:
     def _scalar(self, event: Any) -> Any:
         self._check_tag(event)
         value, tag = event.value, _tag(event)
+        half = _HALVES.search(value)
+        if half:  # an escape can say what no text may hold
+            self._report(
+                *_place(event),
+                f"`\\u{ord(half.group()):04x}` is half a character: write the character itself",
+            )
+            value = _HALVES.sub("\ufffd", value)
         if event.style is not None or tag == "tag:yaml.org,2002:str":
             return value
         if value in _WORDS:
