@@ -92,7 +92,5 @@ def test_half_of_a_thousand_clients(
     other = slowed_by_a_proxy(nginx, policy(POLICY.format(seed="summer", host=HOST)))
     figures.add("share, another seed: slowed", len(other))
     figures.add("share, another seed: of these slowed before", len(first & other))
-    # Which ones is chance, but a fixed one: of all seeds, one in seventeen gives less than 470 or
-    # more than 530 (two standard deviations), none to speak of what is not asserted here (four).
-    assert 437 <= len(other) <= 563
-    assert 195 <= len(first & other) <= 305  # half of half
+    assert 470 <= len(other) <= 530
+    assert len(first ^ other) > 200  # others

@@ -10,6 +10,7 @@ import sys
 import pytest
 
 from mitmthrottle.policy import Decider, Exchange, parse_policy, unit_interval
+from mitmthrottle.policy.share import place_of_client
 
 ADDRESSES = [f"10.{n // 256}.{n % 256}.7" for n in range(1000)]
 HALF = """
@@ -31,9 +32,28 @@ def slowed(seed: str, share: str) -> set[str]:
     }
 
 
-@pytest.mark.parametrize("seed", ["a", "b", "twitter-2021", "long " * 40])
+@pytest.mark.parametrize("seed", ["a", "b", "twitter-2021", "summer", "long " * 40])
 def test_half_of_a_thousand_clients(seed: str) -> None:
     assert 470 <= len(slowed(seed, "50%")) <= 530
+
+
+def test_few_neighbours_are_shared_out_evenly_too() -> None:
+    for seed, network in itertools.product("abcdefgh", ("10.0.0", "192.168.178", "198.18.7")):
+        places = [place_of_client(seed, f"{network}.{host}") for host in range(10, 30)]
+        assert 8 <= sum(place < 0.5 for place in places) <= 12
+        assert 1 <= sum(place < 0.1 for place in places) <= 4
+
+
+def test_a_thousand_neighbours_come_close_to_any_share() -> None:
+    for seed in map(str, range(40)):
+        places = [place_of_client(seed, f"127.0.{n // 250}.{1 + n % 250}") for n in range(1000)]
+        for share in (0.05, 0.5, 0.8):
+            assert abs(sum(place < share for place in places) / 1000 - share) < 0.01
+
+
+def test_what_is_no_ipv4_address_has_its_own_place() -> None:
+    names = ["user alice", "user bob", "2001:db8::7", "2001:db8::8", "a.b.c.d", ""]
+    assert len({place_of_client("s", name) for name in names}) == len(names)
 
 
 def test_the_same_numbers_for_ever() -> None:
@@ -42,6 +62,7 @@ def test_the_same_numbers_for_ever() -> None:
     assert unit_interval("", "") != unit_interval("", "", "")
     assert unit_interval("s", "a", "bc") != unit_interval("s", "ab", "c")
     assert 0 <= unit_interval("\ud800", "\ud800") < 1
+    assert place_of_client("twitter-2021", "10.0.0.1") == 0.24162306735171457
 
 
 def test_another_process_with_another_hash_seed_agrees() -> None:

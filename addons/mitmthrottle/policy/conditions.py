@@ -19,7 +19,7 @@ from mitmthrottle.policy.content import KINDS, Kind, classify, mime_type, needs_
 from mitmthrottle.policy.devices import device_of
 from mitmthrottle.policy.exchange import Exchange
 from mitmthrottle.policy.pattern import TextPattern, glob_regex
-from mitmthrottle.policy.share import Share, unit_interval
+from mitmthrottle.policy.share import Share, place_of_client, unit_interval
 from mitmthrottle.policy.sizes import SizeRange
 from mitmthrottle.policy.zones import wall_clock
 
@@ -321,7 +321,7 @@ class Shared:
     def _place(self, exchange: Exchange) -> float:
         if self._share.of == "responses":
             return unit_interval(self._seed, self._rule, str(exchange.serial))
-        return unit_interval(self._seed, exchange.client_identity)
+        return place_of_client(self._seed, exchange.client_identity)
 
 
 class InForce:

@@ -57,6 +57,7 @@ class Engine:
         self.turns = Turns()
         self.counts: Counter[str] = Counter()  # outcomes, and `failed`: flows passed on an error
         self.paced_responses = 0
+        self._stopped = False
         self.connections = Connections(proxyserver)
         self._watcher = watcher
         self._blocked: dict[str, Rule] = {}  # blocked at their request, by flow
@@ -235,6 +236,8 @@ class Engine:
         self.clock.tick_s = min(max(tick, SHORTEST_TICK_S), LONGEST_TICK_S)
 
     def record(self, flow: http.HTTPFlow, outcome: Outcome) -> None:
+        if self._stopped and outcome.outcome in ("client-gone", "origin-gone"):
+            outcome = replace(outcome, outcome="stopped")  # mitmproxy closes all connections
         self.counts[outcome.outcome] += 1
         self._watcher.ended(flow, outcome)
 
@@ -297,6 +300,7 @@ class Engine:
                 self.clock.soon(held.waker)
 
     def stop(self) -> None:
+        self._stopped = True
         self.set_free()
         self.clock.stop()
 

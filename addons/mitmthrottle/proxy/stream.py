@@ -186,6 +186,14 @@ class PacedStream(http.HttpStream):
         if self.upload is not None:
             yield from self._pass_on(self.upload, self.upload.release_all())
         self._end_all("client-gone")
+        if self._made and self.server_state not in (self.state_done, self.state_errored):
+            # mitmproxy would tell the origin; it was never asked, or has been told.
+            self.flow.error = mflow.Error(event.message)
+            yield HttpErrorHook(self.flow)
+            self.client_state = self.server_state = self.state_errored
+            self.flow.live = False
+            yield http.DropStream(self.stream_id)
+            return
         yield from super()._handle_event(event)
 
     def _let_out(self) -> layer.CommandGenerator[None]:
