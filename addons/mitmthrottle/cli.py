@@ -50,7 +50,10 @@ def run_command(policy: str, mitmdump_options: tuple[str, ...]) -> None:
 
     \b
     mitmthrottle run twitter-2021 --listen-port 8080
-    mitmthrottle run my.yaml --mode transparent --set throttle_log=log.jsonl
+    mitmthrottle run my.yaml --mode transparent --set throttle_quic=block
+
+    What no rule matches is passed on as it comes (mitmdump by itself waits for the end of
+    each body); to have it collected: --set stream_large_bodies=
     """
     _load_or_exit(policy)
     # Only here: the other commands should not wait for mitmproxy to be imported.
@@ -58,6 +61,8 @@ def run_command(policy: str, mitmdump_options: tuple[str, ...]) -> None:
 
     path = find_policy(policy)
     throttle = ["-s", str(SCRIPT_PATH), "--set", f"throttle_policy={path}"]
+    # A control that arrives in one lump at its end would be compared with a slowed target.
+    throttle += ["--set", "stream_large_bodies=1"]
     sys.exit(mitmdump([*throttle, *mitmdump_options]))
 
 
