@@ -31,7 +31,7 @@ def test_ten_slow_photos_over_http1_leave_room_for_the_page(tmp_path: Path) -> N
         running_proxy(
             policy,
             # By default mitmproxy offers a client only what the origin speaks.
-            options=["--set", "connection_strategy=lazy"],
+            options=["--set", "connection_strategy=lazy", "--set", "upstream_cert=false"],
             upstream_ca=origin.ca_path,
             resolve=origin.resolve,
         ) as proxy,
