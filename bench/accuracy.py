@@ -14,7 +14,7 @@ from typing import Any
 
 import click
 
-from . import client, netns, peers, results, stats
+from . import client, netns, peers, programs, results, stats
 from .netns import Shaped
 from .origin import Origin, running_origin
 from .peers import Peer
@@ -156,6 +156,7 @@ def rows_of(rows: Sequence[dict[str, Any]]) -> tuple[list[str], list[list[str]]]
 @click.option("--quick", is_flag=True, help="Three rates only, four seconds each; not kept.")
 def main(seconds: float, quick: bool) -> None:
     """Accuracy and smoothness of one response beside nginx, HAProxy, Squid and tc tbf."""
+    programs.end_tidily()
     rates = (16_000, 125_000, 6_250_000) if quick else RATES_BYTES_PER_S
     seconds = 4.0 if quick else seconds
     run = Run(seconds)

@@ -19,7 +19,7 @@ from typing import Any
 
 import click
 
-from . import client, peers, results, stats
+from . import client, peers, programs, results, stats
 from .origin import running_origin
 from .peers import Peer
 from .plan import Job, Plan
@@ -189,6 +189,7 @@ def tables(found: dict[str, Any]) -> Sequence[tuple[str, list[str], list[list[st
 @click.option("--quick", is_flag=True, help="One minute; not kept.")
 def main(minutes: float, quick: bool) -> None:
     """Clients that come, abort, stall and return: memory over time, and what is left over."""
+    programs.end_tidily()
     minutes = 1.0 if quick else minutes
     results.console.print(f"churn: {minutes:.0f} min")
     with tempfile.TemporaryDirectory(prefix="bench-") as name:

@@ -13,7 +13,7 @@ from typing import Any
 
 import click
 
-from . import client, many, results, stats
+from . import client, many, programs, results, stats
 from .origin import running_origin
 from .peers import Peer
 from .plan import Job, Link, Plan
@@ -122,6 +122,7 @@ def rows_of(rows: Sequence[dict[str, Any]]) -> tuple[list[str], list[list[str]]]
 @click.option("--quick", is_flag=True, help="Two turns; not kept.")
 def main(rounds: int, quick: bool) -> None:
     """Unmatched requests with and without a hundred paced responses beside them."""
+    programs.end_tidily()
     rounds = 2 if quick else rounds
     results.console.print(f"crosstalk: {2 * rounds * PHASE_S:.0f} s for each program")
     rows = [row for program in many.PROGRAMS for row in measure(program, rounds)]

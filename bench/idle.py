@@ -19,7 +19,7 @@ import click
 
 from mitmthrottle.policy import Decider, Exchange, parse_policy
 
-from . import client, peers, quiet, results, stats
+from . import client, peers, programs, quiet, results, stats
 from .origin import running_origin
 from .peers import Peer
 from .plan import Job, Plan
@@ -189,6 +189,7 @@ def rows_of(found: dict[str, Any]) -> list[tuple[str, list[str], list[list[str]]
 @click.option("--quick", is_flag=True, help="Three short pairs; not kept.")
 def main(rounds: int, seconds: float, quick: bool) -> None:
     """What a policy costs those whom it does not match."""
+    programs.end_tidily()
     rounds, seconds = (3, 2.0) if quick else (rounds, seconds)
     results.console.print(f"idle: {len(LOADS)} loads, {rounds} pairs of turns each")
     found: dict[str, Any] = {"decide": [decide_times(rules) for rules in HOST_RULES]}

@@ -16,7 +16,7 @@ from typing import Any
 
 import click
 
-from . import client, peers, results, stats
+from . import client, peers, programs, results, stats
 from .origin import Origin, running_origin
 from .peers import Peer
 from .plan import Job, Plan
@@ -128,6 +128,7 @@ def main(
     seconds: float, numbers: Sequence[int], protocol: str | None, program: str | None, quick: bool
 ) -> None:
     """A thousand slow streams in one process beside bare mitmdump."""
+    programs.end_tidily()
     partly = bool(numbers or protocol or program or quick)
     numbers = numbers or ((100, 1000) if quick else NUMBERS)
     seconds = 10.0 if quick else seconds

@@ -12,7 +12,7 @@ from typing import Any
 
 import click
 
-from . import client, peers, results, stats
+from . import client, peers, programs, results, stats
 from .origin import running_origin
 from .peers import Peer
 from .plan import Job, Plan
@@ -129,6 +129,7 @@ def rows_of(found: dict[str, Any]) -> list[tuple[str, list[str], list[list[str]]
 @click.option("--quick", is_flag=True, help="Shorter; not kept.")
 def main(seconds: float, quick: bool) -> None:
     """One budget shared by 1, 10 and 100 responses, and a photo that joins."""
+    programs.end_tidily()
     seconds = 5.0 if quick else seconds
     results.console.print("shared: one budget for many responses")
     with tempfile.TemporaryDirectory(prefix="bench-") as name:
