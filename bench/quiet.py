@@ -28,7 +28,7 @@ class Look:
 
     @classmethod
     def now(cls) -> Look:
-        # user and system, and behind idle and iowait: irq, softirq. Not what is niced: it gives way.
+        # user, system, irq, softirq.  Not nice: who is niced gives way.
         fields = [
             int(each) for each in Path("/proc/stat").read_text().split("\n", 1)[0].split()[1:]
         ]
