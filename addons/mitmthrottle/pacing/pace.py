@@ -16,7 +16,7 @@ MAX_PIECE_BYTES = 64 * 1024
 # Each piece costs the proxy 70 to 150 us of CPU.  Up to 100 ms, pieces grow so that there are no
 # more than the first number a second; beyond that, no more than the second.
 PIECES_PER_S = 1000
-MOST_PIECES_PER_S = 2500
+MOST_PIECES_PER_S = 2000
 
 
 def piece_s(paced_responses: int) -> float:
