@@ -183,8 +183,11 @@ class _Application:
         if scope["type"] == "lifespan":
             await _lifespan(receive, send)
         elif scope["type"] == "http":
-            gone = asyncio.create_task(_until_gone(receive))
+            asked = asyncio.Event()
+            gone = asyncio.create_task(_until_gone(receive, asked))
             try:
+                # Hypercorn may drop an HTTP/2 connection whose request is answered before its end.
+                await asked.wait()
                 await self._respond(scope, send, gone)
             finally:
                 gone.cancel()
@@ -233,9 +236,15 @@ class _Application:
         await send({"type": "http.response.body", "body": b"", "more_body": False})
 
 
-async def _until_gone(receive: ASGIReceiveCallable) -> None:
-    while (await receive())["type"] != "http.disconnect":
-        pass
+async def _until_gone(receive: ASGIReceiveCallable, asked: asyncio.Event) -> None:
+    """Read what the client sends to its end; `asked` once its request is whole, or it has left."""
+    while True:
+        message = await receive()
+        left = message["type"] == "http.disconnect"
+        if left or not message.get("more_body", False):
+            asked.set()
+        if left:
+            return
 
 
 def _conditions(
