@@ -66,6 +66,10 @@ rules:
   - {name: stages of a response, when: {host: stages.example.org},
      then: {from: response,
             stages: [{for: 2 s, rate: 800 kbit/s}, {for: 2 s, rate: 160 kbit/s}, {pass: true}]}}
+  - {name: free at first, when: {host: free-first.example.org},
+     then: {from: response, stages: [{for: 300 ms, pass: true}, {rate: 800 kbit/s}]}}
+  - {name: free before a ban, when: {host: free-ban.example.org},
+     then: {from: response, stages: [{for: 300 ms, pass: true}, {block: 451}]}}
   - {name: trace, when: {host: trace.example.org}, then: {from: response, trace: trace.csv}}
   - {name: policer, when: {host: policer.example.org}, then: {rate: 256 kbit/s, as: policer}}
   - {name: like, when: {host: like.example.org}, then: {like: wpt/3gslow}}
@@ -120,6 +124,8 @@ class Lab:
 def lab(tmp_path_factory: pytest.TempPathFactory, policy: Callable[[str], Path]) -> Iterator[Lab]:
     root = tmp_path_factory.mktemp("effects")
     (root / "large.jpg").write_bytes(noise(0, 8_000_000))
+    with (root / "1gb.jpg").open("wb") as file:
+        file.truncate(1_000_000_000)
     (root / "300k.jpg").write_bytes(noise(0, 300_000))
     (root / "page.html").write_bytes(b"<p>text")
     authority = trustme.CA()
@@ -144,13 +150,14 @@ def get(
     secure: bool = True,
     source: str = "127.0.0.1",
     for_s: float | None = None,
+    keep: bool = True,
 ) -> Answer:
     """Fetch on a connection of its own, for that long at most."""
     name = f"{host}.example.org"
     client = (
-        http2(lab.proxy, name, source=source)
+        http2(lab.proxy, name, source=source, keep=keep)
         if protocol == "h2"
-        else http1(lab.proxy, name, secure=secure, source=source)
+        else http1(lab.proxy, name, secure=secure, source=source, keep=keep)
     )
     answer = client.get(path, until=None if for_s is None else time.perf_counter() + for_s)
     client.close()
@@ -412,6 +419,24 @@ def test_stages_of_a_response(protocol: str, lab: Lab, figures: Figures) -> None
     assert near(rates[1], 20_000)
     assert whole(answer, 8_000_000)
     assert 0 < rest < 1.0
+
+
+@pytest.mark.parametrize("protocol", PROTOCOLS)
+def test_a_free_stage_ends_under_a_response(protocol: str, lab: Lab, figures: Figures) -> None:
+    answer = get(lab, "free-first", "/1gb.jpg", protocol=protocol, for_s=3.5, keep=False)
+    begun = answer.sent_at
+    fast = shape.bytes_by(answer.arrivals, begun + 0.3)
+    rate = shape.rate_between(answer.arrivals, begun + 1.5, begun + 3.5)
+    figures.add(f"stages of a response, free for 300 ms, {protocol}: at once", fast / 1e6, "MB")
+    figures.add(f"stages of a response, free for 300 ms, {protocol}: then", 8e-3 * rate, "kbit/s")
+    assert fast > 1_000_000
+    assert near(rate, 100_000)
+
+
+def test_a_ban_ends_what_began_in_a_free_stage(lab: Lab) -> None:
+    answer = get(lab, "free-ban", "/1gb.jpg", for_s=3.5, keep=False)
+    assert answer.end == RESET
+    assert 0.25 < answer.duration_s < 1.0
 
 
 def test_a_trace_is_played_again_and_again(lab: Lab, figures: Figures) -> None:

@@ -1,0 +1,166 @@
+"""Each shipped policy and preset does what it promises, in a run through a real proxy: rates,
+delays, quotas, stages, bans, shares, uploads, and what it leaves alone.
+
+All are tried at once, a few proxies at a time; each test waits for its own.
+"""
+
+from __future__ import annotations
+
+import datetime
+import subprocess
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from mitmthrottle.policy import presets, shipped_policies
+
+from .figures import Figures
+from .language_asks import Ask, late, rate, upload_rate
+from .language_library import Library, running_library
+from .language_policies import Promise, promises
+
+pytestmark = [pytest.mark.e2e, pytest.mark.timeout(240)]
+
+AT_ONCE = 4
+PROMISES = promises(datetime.datetime.now())
+PRESETS = presets()
+FAST_BYTES_PER_S = 500_000
+
+
+@pytest.fixture(scope="module")
+def library(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Library]:
+    hosts = {ask.host for promise in PROMISES for ask in promise.asks} | {"*.example.org"}
+    folder = tmp_path_factory.mktemp("library")
+    with running_library(folder, sorted(hosts), AT_ONCE) as library:
+        # The longest first.
+        for promise in sorted(PROMISES, key=length, reverse=True):
+            path = copied(promise, folder)
+            library.start(promise.name, path, promise.asks, promise.uploads, promise.shares)
+        for name, asks in {"presets": slow_asks(), "fast presets": fast_asks()}.items():
+            library.start(name, presets_policy(folder), asks, [ask.host for ask in asks
+                                                               if ask.upload_bytes])  # fmt: skip
+        yield library
+
+
+def length(promise: Promise) -> float:
+    return max(ask.at_s + ask.for_s for ask in promise.asks)
+
+
+def copied(promise: Promise, folder: Path) -> Path:
+    """The policy's file with what is rewritten; each text must be there, once."""
+    (path,) = (path for path in shipped_policies() if path.stem == promise.policy)
+    text = path.read_text()
+    for old, new in promise.rewritten:
+        if text.split("rules:")[1].count(old) != 1:
+            raise AssertionError(f"{path.name} has not one `{old}` in its rules")
+        head, rules = text.split("rules:")
+        text = f"{head}rules:{rules.replace(old, new)}"
+    copy = folder / f"{promise.name.replace(', ', '-').replace(' ', '-')}.yaml"
+    copy.write_text(text)
+    return copy
+
+
+def checked(*paths: Path) -> subprocess.CompletedProcess[str]:
+    start = "from mitmthrottle.cli import main; main()"
+    command = [sys.executable, "-c", start, "check", *map(str, paths)]
+    return subprocess.run(command, capture_output=True, text=True, timeout=60, check=False)
+
+
+# -- the policies
+
+
+def test_each_policy_has_its_promise() -> None:
+    assert {promise.policy for promise in PROMISES} == {path.stem for path in shipped_policies()}
+
+
+def test_check_passes_all() -> None:
+    done = checked(*shipped_policies())
+    assert done.returncode == 0, done.stdout + done.stderr
+    warned = {
+        path.stem
+        for path in shipped_policies()
+        if f"{path.name}:" in done.stderr and "warning" in checked(path).stderr
+    }
+    assert warned == {promise.policy for promise in PROMISES if promise.warned}
+
+
+@pytest.mark.parametrize("promise", PROMISES, ids=lambda promise: promise.name)
+def test_a_policy_keeps_its_promise(promise: Promise, library: Library, figures: Figures) -> None:
+    path = copied(promise, library.folder)
+    assert checked(path).returncode == 0
+    told = library.told[promise.name].result()
+    for what, said in told.figures:
+        figures.add(f"{promise.name}, {what}:", said)
+    assert not told.faults
+
+
+# -- the presets
+
+
+def presets_policy(folder: Path) -> Path:
+    """A rule `like` each preset, for a host of its own."""
+    rules = "".join(
+        f"  - {{name: {name}, when: {{host: {host_of(name)}}}, then: {{like: {name}}}}}\n"
+        f"  - {{name: {name} up, when: {{host: up-{host_of(name)}}}, then: {{like: {name}}}}}\n"
+        for name in PRESETS
+    )
+    path = folder / "presets.yaml"
+    path.write_text(f"version: 1\nname: presets\nrules:\n{rules}")
+    return path
+
+
+def host_of(name: str) -> str:
+    return f"{name.replace('/', '-')}.example.org"
+
+
+def slow_asks() -> list[Ask]:
+    """Those that can be tried all at once: two and a half seconds of each."""
+    asks = []
+    for name, preset in PRESETS.items():
+        if preset.down_bytes_per_s < FAST_BYTES_PER_S:
+            asks.append(down(name, at_s=1.0 + 0.03 * len(asks), seconds=4.0))
+        if preset.up_bytes_per_s < FAST_BYTES_PER_S:
+            asks.append(up(name, at_s=1.0 + 0.03 * len(asks), seconds=3.0))
+    return asks
+
+
+def fast_asks() -> list[Ask]:
+    """Those that would be in each other's way: a second and a half of each, one by one."""
+    asks: list[Ask] = []
+    for name, preset in PRESETS.items():
+        if preset.down_bytes_per_s >= FAST_BYTES_PER_S:
+            asks.append(down(name, at_s=1.0 + 1.8 * len(asks), seconds=1.5))
+        if preset.up_bytes_per_s >= FAST_BYTES_PER_S:
+            asks.append(up(name, at_s=1.0 + 1.8 * len(asks), seconds=1.2))
+    return asks
+
+
+def down(name: str, at_s: float, seconds: float) -> Ask:
+    preset = PRESETS[name]
+    check = late(preset.rtt_s, rate(preset.down_bytes_per_s / 125, settle_s=0.3))
+    return Ask(f"{name}, down", host_of(name), "/20mb.bin", check, at_s=at_s,
+               for_s=preset.rtt_s + seconds)  # fmt: skip
+
+
+def up(name: str, at_s: float, seconds: float) -> Ask:
+    preset = PRESETS[name]
+    return Ask(f"{name}, up", f"up-{host_of(name)}", "", upload_rate(preset.up_bytes_per_s / 125),
+               at_s=at_s, for_s=preset.rtt_s + seconds + 3,
+               upload_bytes=int(preset.up_bytes_per_s * seconds))  # fmt: skip
+
+
+@pytest.mark.parametrize("which", ["presets", "fast presets"])
+def test_presets_are_the_links_that_they_name(
+    which: str, library: Library, figures: Figures
+) -> None:
+    told = library.told[which].result()
+    for what, said in told.figures:
+        figures.add(f"{what}:", said)
+    assert not told.faults
+
+
+def test_each_preset_is_tried() -> None:
+    tried = {ask.what for ask in [*slow_asks(), *fast_asks()]}
+    assert tried == {f"{name}, {way}" for name in PRESETS for way in ("down", "up")}
