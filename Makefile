@@ -2,7 +2,7 @@
 # The first run makes .venv and installs the pinned dependencies, later ones start at once.
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test e2e lint clean
+.PHONY: help demo test e2e lint bench clean
 MAKEFLAGS += --no-print-directory
 
 VENV := .venv
@@ -15,6 +15,7 @@ help:
 	@echo "make test   the quick tests"
 	@echo "make e2e    the tests that start nginx, curl, Chromium (CONTRIBUTING.md names them)"
 	@echo "make lint   ruff, mypy, the import rule"
+	@echo "make bench  measure beside nginx, HAProxy, Squid, tc and bare mitmdump (as root, on Debian)"
 	@echo "make clean  remove what was made here"
 
 demo: $(VENV)/.lab
@@ -31,6 +32,11 @@ lint: $(VENV)/.dev
 	@$(BIN)/ruff format --check .
 	@$(BIN)/mypy
 	@$(BIN)/lint-imports
+
+# Takes about two hours and wants the machine for itself; BENCH_OPTIONS=--quick, ten minutes.
+bench: $(VENV)/.dev
+	@bench/install.sh
+	@$(BIN)/python -m bench $(BENCH_OPTIONS)
 
 clean:
 	rm -rf $(VENV) build dist .mypy_cache .ruff_cache .pytest_cache .hypothesis .import_linter_cache

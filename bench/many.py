@@ -129,7 +129,7 @@ def main(
 ) -> None:
     """A thousand slow streams in one process beside bare mitmdump."""
     programs.end_tidily()
-    partly = bool(numbers or protocol or program or quick)
+    partly = bool(protocol or program or quick)
     numbers = numbers or ((100, 1000) if quick else NUMBERS)
     seconds = 10.0 if quick else seconds
     rows: list[dict[str, Any]] = []
