@@ -32,7 +32,10 @@ mkdir -p .peers/apt/lists/partial .peers/apt/archives/partial .peers/root
 touch .peers/apt/status
 # The mirror and the keys that the system itself uses.
 mirror=$(apt-get indextargets --format '$(SITE)' 'Created-By: Packages' 2>/dev/null |
-    grep -m1 -E '/debian/?$' || echo http://deb.debian.org/debian)
+    grep -m1 -E '/debian/?$') || {
+    echo "cannot tell this system's Debian mirror: install HAProxy 2.7 or newer yourself" >&2
+    exit 1
+}
 echo "deb [signed-by=/usr/share/keyrings/debian-archive-keyring.gpg] $mirror trixie main" \
     >.peers/apt/sources.list
 apt_there=(-qq
