@@ -14,6 +14,7 @@ from __future__ import annotations
 
 import asyncio
 import heapq
+import itertools
 import math
 from collections.abc import Callable
 
@@ -27,7 +28,7 @@ from .cork import corked
 
 SHORTEST_TICK_S = 0.002  # what is due within a tick is woken together
 LONGEST_TICK_S = 0.025
-BATCH = 8  # wake-ups (about 100 us each) before other connections get their turn
+BATCH = 4  # wake-ups (about 100 us each) before other connections get their turn
 
 
 class Waker(commands.RequestWakeup):
@@ -195,8 +196,7 @@ def _grouped(due: list[Waker]) -> list[Waker | Together]:
     for waker in dict.fromkeys(due):
         by_parent.setdefault(id(waker.parent or waker), []).append(waker)
     return [
-        wakers[0]
-        if len(wakers) == 1 or wakers[0].parent is None
-        else Together(wakers[0].parent, wakers)
+        batch[0] if len(batch) == 1 or batch[0].parent is None else Together(batch[0].parent, batch)
         for wakers in by_parent.values()
+        for batch in map(list, itertools.batched(wakers, BATCH))
     ]
