@@ -44,9 +44,9 @@ class Library:
     told: dict[str, Future[Told]] = field(default_factory=dict)
 
     def start(self, name: str, path: Path, asks: Sequence[Ask], uploads: Sequence[str],
-              shares: Sequence[Share] = ()) -> None:  # fmt: skip
+              shares: Sequence[Share] = (), options: Sequence[str] = ()) -> None:  # fmt: skip
         """Try a policy as soon as there is room; `told[name]` is what came of it."""
-        self.told[name] = self.pool.submit(self._try, path, asks, uploads, shares)
+        self.told[name] = self.pool.submit(self._try, path, asks, uploads, shares, options)
 
     def _try(
         self,
@@ -54,14 +54,17 @@ class Library:
         asks: Sequence[Ask],
         uploads: Sequence[str],
         shares: Sequence[Share],
+        options: Sequence[str],
     ) -> Told:
         resolve = dict(self.nginx.resolve)
         for host in uploads:
             resolve[f"{host}:443"] = ("127.0.0.1", self.sink.port)
             resolve[f"{host}:80"] = ("127.0.0.1", self.sink.plain_port)
+        # And where no host's own line leads, port 8443 is the plain one too.
+        resolve["*:8443"] = ("127.0.0.1", self.nginx.plain_port)
         net = next(_NETS)
         # Passed on as it comes, as `mitmthrottle run` does: free is then free from the first byte.
-        options = ("--set", "stream_large_bodies=1", "--set", "flow_detail=0")
+        options = ("--set", "stream_large_bodies=1", "--set", "flow_detail=0", *options)
         with running_proxy(
             path, upstream_ca=self.nginx.ca_path, resolve=resolve, options=options
         ) as proxy:

@@ -66,7 +66,8 @@ class Sink:
 
 @contextlib.contextmanager
 def running_sink(hosts: Sequence[str], authority: trustme.CA) -> Iterator[Sink]:
-    """Take uploads for these names until the block ends. `/early` answers 413 at the headers."""
+    """Take uploads for these names until the block ends. `/early` answers 413 at the headers,
+    `/status/503` with that status, `/type/image/png` with that type (these two over HTTP/1)."""
     context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
     authority.issue_cert(*hosts).configure_cert(context)
     context.set_alpn_protocols(["h2", "http/1.1"])
@@ -105,6 +106,7 @@ def _serve(sink: Sink, sock: socket.socket, trust: ssl.SSLContext | None) -> Non
 def _serve_http1(sink: Sink, sock: socket.socket) -> None:
     http = h11.Connection(h11.SERVER)
     received: Received | None = None
+    status = 200
     while True:
         event = http.next_event()
         if event is h11.NEED_DATA:
@@ -121,11 +123,12 @@ def _serve_http1(sink: Sink, sock: socket.socket) -> None:
             if path.startswith("/early"):
                 sock.sendall(_answer(http, received, 413))
                 return
+            status = int(path[8:]) if path.startswith("/status/") else 200
         elif isinstance(event, h11.Data) and received is not None:
             received.add(bytes(event.data))
         elif isinstance(event, h11.EndOfMessage) and received is not None:
             received.complete = True
-            sock.sendall(_answer(http, received, 200))
+            sock.sendall(_answer(http, received, status))
             http.start_next_cycle()
         else:
             return
@@ -133,9 +136,9 @@ def _serve_http1(sink: Sink, sock: socket.socket) -> None:
 
 def _answer(http: h11.Connection, received: Received, status: int) -> bytes:
     body = _said(received)
+    kind = received.path[6:] if received.path.startswith("/type/") else "text/plain"
     head = h11.Response(
-        status_code=status,
-        headers=[("Content-Type", "text/plain"), ("Content-Length", str(len(body)))],
+        status_code=status, headers=[("Content-Type", kind), ("Content-Length", str(len(body)))]
     )
     return b"".join(
         http.send(event) or b"" for event in (head, h11.Data(data=body), h11.EndOfMessage())

@@ -16,15 +16,22 @@ import pytest
 
 from mitmthrottle.policy import presets, shipped_policies
 
+from .answer import COMPLETE
 from .figures import Figures
-from .language_asks import Ask, late, rate, upload_rate
+from .language_asks import Ask, Seen
+from .language_checks import (
+    late,
+    rate,
+    upload_rate,
+)
+from .language_everyday import everyday
 from .language_library import Library, running_library
-from .language_policies import Promise, promises
+from .language_policies import Promise, incidents
 
 pytestmark = [pytest.mark.e2e, pytest.mark.timeout(240)]
 
 AT_ONCE = 4
-PROMISES = promises(datetime.datetime.now())
+PROMISES = [*incidents(), *everyday(datetime.datetime.now())]
 PRESETS = presets()
 FAST_BYTES_PER_S = 500_000
 
@@ -38,6 +45,8 @@ def library(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Library]:
         for promise in sorted(PROMISES, key=length, reverse=True):
             path = copied(promise, folder)
             library.start(promise.name, path, promise.asks, promise.uploads, promise.shares)
+        cafe = next(path for path in shipped_policies() if path.stem == "flaky-cafe")
+        library.start("a full café", cafe, cafe_asks(), ())
         for name, asks in {"presets": slow_asks(), "fast presets": fast_asks()}.items():
             library.start(name, presets_policy(folder), asks, [ask.host for ask in asks
                                                                if ask.upload_bytes])  # fmt: skip
@@ -94,6 +103,46 @@ def test_a_policy_keeps_its_promise(promise: Promise, library: Library, figures:
     for what, said in told.figures:
         figures.add(f"{promise.name}, {what}:", said)
     assert not told.faults
+
+
+# -- what only many responses tell
+
+
+FULL_CAFE: list[Seen] = []
+
+
+def cafe_asks() -> list[Ask]:
+    """Two hundred photos of 70 kB: ten of each of twenty clients, who share no rate."""
+
+    def keep(seen: Seen) -> str:
+        FULL_CAFE.append(seen)
+        return f"{len(seen.answers)} photos"
+
+    return [
+        Ask(f"client {n}", "v.example.org", "/70k.jpg", keep, h2=True, streams=10, every_s=0.3,
+            at_s=1 + 0.1 * n, for_s=8.0)
+        for n in range(20)
+    ]  # fmt: skip
+
+
+def test_in_a_full_cafe_a_few_break_off_and_the_others_wait(
+    library: Library, figures: Figures
+) -> None:
+    assert not library.told["a full café"].result().faults
+    answers = [answer for seen in FULL_CAFE for answer in seen.answers]
+    whole = [answer for answer in answers if answer.end == COMPLETE]
+    broken = [answer for answer in answers if answer.end != COMPLETE]
+    waits = sorted(answer.first_byte_s for answer in whole)
+    median, high = waits[len(waits) // 2], waits[len(waits) * 9 // 10]
+    figures.add("flaky-cafe, 200 photos: broken off", len(broken))
+    figures.add("flaky-cafe, 200 photos: median wait (asked 120 ms)", 1e3 * median, "ms")
+    figures.add("flaky-cafe, 200 photos: p90 of waits (asked 600 ms)", 1e3 * high, "ms")
+    assert len(answers) == 200
+    # 3 % of 200: six, give or take three standard deviations.
+    assert 1 <= len(broken) <= 14
+    assert {answer.size for answer in broken} == {48 * 1024}
+    assert 0.09 < median < 0.25
+    assert 0.35 < high < 0.95
 
 
 # -- the presets
