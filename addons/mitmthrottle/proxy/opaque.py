@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, ClassVar
 
-from mitmproxy.connection import Connection
+from mitmproxy.connection import Connection, ConnectionState
 from mitmproxy.net.tls import starts_like_tls_record
 from mitmproxy.proxy import commands, context, events, layer
 from mitmproxy.proxy.layers import tcp
@@ -22,6 +22,7 @@ from .gate import Item, Mark
 if TYPE_CHECKING:
     from .engine import Engine
 
+TLS_BEGINS = (b"\x16", b"\x16\x03")  # too little to tell
 LARGEST_HELLO_BYTES = 32 * 1024  # longer than any ClientHello that we wait for
 
 
@@ -37,6 +38,11 @@ class PacedTCPLayer(tcp.TCPLayer):
         self._hello: bytearray | None = bytearray()  # None: decided
 
     def relay_messages(self, event: events.Event) -> layer.CommandGenerator[None]:
+        if isinstance(event, tcp.TcpMessageInjected):
+            # An addon's message takes its place behind what is held.
+            client, server = self.context.client, self.context.server
+            sender = client if event.message.from_client else server
+            event = events.DataReceived(sender, event.message.content)
         if isinstance(event, events.Wakeup):
             for held in self._gates.values():
                 if held.waker is event.command:
@@ -54,15 +60,21 @@ class PacedTCPLayer(tcp.TCPLayer):
             gated.gate.push(event.data)
         elif isinstance(event, events.ConnectionClosed):
             gated = self._gates.get(event.connection)
-            if gated is None or not self._receiver_lives(event.connection):
-                self._end("client-gone")
-                yield from super().relay_messages(event)
+            if self._is_over(event.connection):
+                yield from self._cut(self._gone(event.connection), reset=False)
+                return
+            if gated is None:
+                yield from self._relay_end(event)
                 return
             gated.gate.finish(event, complete=True)
         else:
             yield from super().relay_messages(event)
             return
         yield from self._let_out()
+
+    def done(self, event: events.Event) -> layer.CommandGenerator[None]:
+        """It is over; a wake-up may still have been on its way."""
+        yield from ()
 
     def _learn(self, event: events.DataReceived) -> None:
         """Decide as soon as the server's name is known, or that there is none."""
@@ -73,6 +85,8 @@ class PacedTCPLayer(tcp.TCPLayer):
         if name is None and event.connection is self.context.client:
             self._hello += event.data
             hello = bytes(self._hello)
+            if hello in TLS_BEGINS:
+                return
             if starts_like_tls_record(hello):
                 scheme = "https"
                 try:
@@ -95,8 +109,14 @@ class PacedTCPLayer(tcp.TCPLayer):
 
     def _let_out(self) -> layer.CommandGenerator[None]:
         for sender, held in list(self._gates.items()):
+            if sender not in self._gates:
+                return  # cut, in a round of this loop
             if held.then.block is not None and held.then.block != "timeout":
                 yield from self._cut("blocked", reset=True)
+                return
+            receiver = self._other(sender)
+            if not receiver.connected and self._is_lost(receiver):
+                yield from self._cut(self._gone(receiver), reset=False)
                 return
             yield from self._pass_on(sender, held, held.release())
             reader = self._readers.get(sender)
@@ -118,7 +138,7 @@ class PacedTCPLayer(tcp.TCPLayer):
                 return
             elif isinstance(item, events.ConnectionClosed):
                 self._end_one(sender, "complete")
-                yield from super().relay_messages(item)
+                yield from self._relay_end(item)
 
     def _cut(self, outcome: str, *, reset: bool) -> layer.CommandGenerator[None]:
         self._end(outcome)
@@ -131,10 +151,38 @@ class PacedTCPLayer(tcp.TCPLayer):
             yield tcp.TcpEndHook(self.flow)
             self.flow.live = False
 
-    def _receiver_lives(self, sender: Connection) -> bool:
-        client, server = self.context.client, self.context.server
-        receiver = server if sender is client else client
-        return receiver.connected
+    def _relay_end(self, event: events.ConnectionClosed) -> layer.CommandGenerator[None]:
+        """One side has nothing more to say.  When neither has, mitmproxy closes both, but what the
+        other one said before may still be held."""
+        if self._gates:
+            receiver = self._other(event.connection)
+            yield commands.CloseTcpConnection(receiver, half_close=True)
+        else:
+            yield from super().relay_messages(event)
+
+    def _is_over(self, closed: Connection) -> bool:
+        """Nobody is left for what is held, or it would never be let out."""
+        held = self._gates.get(self._other(closed))
+        if held is None:
+            return False
+        never = closed is self.context.client and held.then.block is not None
+        return never or self._is_lost(closed)
+
+    def _is_lost(self, peer: Connection) -> bool:
+        """Whether it cannot be written to any more.  A peer that has only said its last word
+        (half-closed) still listens; mitmproxy takes one that has reset the connection for such."""
+        if not peer.state & ConnectionState.CAN_WRITE:
+            return True
+        handler = self.engine.connections.handler_of(self.context.client)
+        transport = handler.transports.get(peer) if handler else None
+        writer = transport.writer if transport else None
+        return writer is not None and writer.is_closing()
+
+    def _other(self, peer: Connection) -> Connection:
+        return self.context.server if peer is self.context.client else self.context.client
+
+    def _gone(self, peer: Connection) -> str:
+        return "client-gone" if peer is self.context.client else "origin-gone"
 
     def _end(self, outcome: str) -> None:
         for sender in list(self._gates):

@@ -6,6 +6,7 @@ message arrives piece by piece, a ping waits for what was sent before it.
 
 from __future__ import annotations
 
+import time
 from typing import TYPE_CHECKING, ClassVar
 
 from mitmproxy.connection import Connection
@@ -14,10 +15,12 @@ from mitmproxy.proxy.layers import websocket
 
 from .credit import GatedReader
 from .direction import PacedDirection
-from .gate import Item
+from .gate import Item, Mark
 
 if TYPE_CHECKING:
     from .engine import Engine
+
+ABNORMAL_CLOSURE = 1006  # "no close frame was received" (RFC 6455, 7.1.5)
 
 
 class PacedWebsocketLayer(websocket.WebsocketLayer):
@@ -77,7 +80,12 @@ class PacedWebsocketLayer(websocket.WebsocketLayer):
 
     def _let_out(self) -> layer.CommandGenerator[None]:
         for receiver, held in list(self._gates.items()):
-            yield from self._pass_on(receiver, held.release())
+            if receiver not in self._gates:
+                return  # cut, in a round of this loop
+            if held.then.block is not None and held.then.block != "timeout":
+                yield from self._cut("blocked", reset=True)  # a later stage: too late to answer
+                return
+            yield from self._pass_on(receiver, held, held.release())
             reader = self._readers.get(receiver)
             if reader is not None and receiver in self._gates:
                 if held.gate.waiting_bytes >= held.enough_bytes:
@@ -85,13 +93,35 @@ class PacedWebsocketLayer(websocket.WebsocketLayer):
                 else:
                     reader.go_on()
 
-    def _pass_on(self, receiver: Connection, items: list[Item]) -> layer.CommandGenerator[None]:
+    def _pass_on(
+        self, receiver: Connection, held: PacedDirection, items: list[Item]
+    ) -> layer.CommandGenerator[None]:
         for item in items:
             if isinstance(item, bytes):
                 yield commands.SendData(receiver, item)
+            elif item is Mark.CUT:
+                cut = held.then.cut
+                yield from self._cut("cut", reset=cut is not None and cut.how == "reset")
+                return
             elif isinstance(item, commands.CloseConnection):
                 self._end(receiver, "complete")
                 yield item
+
+    def _cut(self, outcome: str, *, reset: bool) -> layer.CommandGenerator[None]:
+        """End it where it is, in the middle of a message perhaps, without a closing handshake."""
+        for receiver in list(self._gates):
+            self._end(receiver, outcome)
+        self._handle_event = self.done  # type: ignore[method-assign]  # how layers change state
+        if reset:
+            self.engine.connections.reset_on_close(self.context.client)
+        yield commands.CloseConnection(self.context.client)
+        yield commands.CloseConnection(self.context.server)
+        talk = self.flow.websocket
+        if talk is not None and self.flow.live:
+            talk.timestamp_end = time.time()
+            talk.close_code = ABNORMAL_CLOSURE
+            yield websocket.WebsocketEndHook(self.flow)
+            self.flow.live = False
 
     def _receiver_gone(self, receiver: Connection) -> None:
         if receiver in self._gates:
