@@ -15,6 +15,8 @@ help:
 	@echo "make test   the quick tests"
 	@echo "make e2e    the tests that start nginx, curl, Chromium (CONTRIBUTING.md names them)"
 	@echo "make lint   ruff, mypy, the import rule"
+	@echo "make lab    as root: a client, a router with the proxy and an origin, in network namespaces"
+	@echo "make lab-down  remove them"
 	@echo "make bench  measure beside nginx, HAProxy, Squid, tc and bare mitmdump (as root, on Debian)"
 	@echo "make clean  remove what was made here"
 
@@ -37,6 +39,12 @@ lint: $(VENV)/.dev
 bench: $(VENV)/.dev
 	@bench/install.sh
 	@$(BIN)/python -m bench $(BENCH_OPTIONS)
+
+lab: $(VENV)/.lab
+	@$(BIN)/python -m mitmthrottle.lab.transparent up
+
+lab-down: $(VENV)/.lab
+	@$(BIN)/python -m mitmthrottle.lab.transparent down
 
 clean:
 	rm -rf $(VENV) build dist .mypy_cache .ruff_cache .pytest_cache .hypothesis .import_linter_cache

@@ -49,6 +49,13 @@ def test_who_only_hangs_up_is_believed_the_second_time() -> None:
     assert asks(memory, contact(), 3.0)
 
 
+def test_who_leaves_before_it_has_seen_our_certificate_has_not_rejected_it() -> None:
+    memory = Pinned()
+    for now in (0.0, 1.0, 2.0):
+        failed(memory, contact(), "connection closed early", now)
+    assert not asks(memory, contact(), 3.0)
+
+
 def test_other_clients_and_other_hosts_are_not_concerned() -> None:
     memory = Pinned()
     failed(memory, contact(), DISTRUST, 0.0)

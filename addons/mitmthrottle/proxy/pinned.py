@@ -27,10 +27,11 @@ class Pinned:
     def failed(self, data: TlsData, now: float) -> None:
         """The handshake with a client has failed."""
         who = _who(data)
-        if who is None:
+        error = data.conn.error or ""
+        if who is None or error == "connection closed early":  # it has not seen our certificate
             return
         before, _ = self._rejections.pop(who, (0, 0.0))
-        rejected = "does not trust" in (data.conn.error or "")
+        rejected = "does not trust" in error
         self._rejections[who] = (HANG_UPS if rejected else before + 1, now)
         if len(self._rejections) > MOST_REMEMBERED:
             del self._rejections[next(iter(self._rejections))]
