@@ -2,7 +2,7 @@
 # The first run makes .venv and installs the pinned dependencies, later ones start at once.
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test e2e lint bench clean
+.PHONY: help demo test e2e lint lab lab-down bench clean
 MAKEFLAGS += --no-print-directory
 
 VENV := .venv
