@@ -21,6 +21,7 @@ from .peers import Peer
 from .plan import Job, Link, Plan
 from .record import Record
 
+HANDSHAKE_BYTES = 12_000  # of TLS and HTTP/2, on the wire, at most
 RATES_BYTES_PER_S = (2_000, 8_000, 16_000, 125_000, 1_250_000, 6_250_000, 25_000_000)
 ALONE_ABOVE_BYTES_PER_S = 2_000_000
 CURVE_OF = 16_000  # the rate whose bytes over time are kept for the plot
@@ -67,7 +68,8 @@ def measure(cases: Sequence[Case], seconds: float, prefix: Sequence[str]) -> cli
         jobs=tuple(
             Job(case.name, case.link.name, f"/{case.rate_bytes_per_s}/big") for case in cases
         ),
-        duration_s=seconds + 1.0,
+        # From the request on.  Where packets are shaped, the TLS handshake is slow as well.
+        duration_s=seconds + 1.0 + HANDSHAKE_BYTES / min(case.rate_bytes_per_s for case in cases),
         merge_s=0.0005,
     )
     return client.run(plan, prefix=prefix, tries=3)

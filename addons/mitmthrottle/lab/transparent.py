@@ -205,7 +205,8 @@ def run() -> None:
 
 def _what_to_do(lab: Lab, ca: Path) -> str:
     at_client = " ".join(lab.net.at_client)
-    fetch = f"{at_client} curl -s --cacert {ca} -A '{PHONE}' -o /dev/null -w '%{{speed_download}} B/s\\n'"
+    told = "-w '%{speed_download} B/s\\n'"
+    fetch = f"{at_client} curl -s --cacert {ca} -A '{PHONE}' -o /dev/null {told}"
     return f"""\
 The lab is up: {lab.net.client} -> {lab.net.router} (mitmdump, {POLICY}) -> {lab.net.origin}
 The client has no proxy setting. Names of the origin: {", ".join(HOSTS)}
