@@ -84,46 +84,67 @@ def _upload_http1(
 
 
 def _upload_http2(sock: ssl.SSLSocket, host: str, path: str, size: int, until: float) -> Uploaded:
-    http = h2.connection.H2Connection(h2.config.H2Configuration(client_side=True))
-    http.initiate_connection()
-    stream = http.get_next_available_stream_id()
-    headers = [
-        (":method", "POST"),
-        (":scheme", "https"),
-        (":authority", host),
-        (":path", path),
-        ("content-type", "application/octet-stream"),
-        ("content-length", str(size)),
-    ]
-    http.send_headers(stream, headers)
-    result = Uploaded()
+    client = Http2Upload(sock, host)
     started = time.perf_counter()
-    over = False
-    while not over and (left := until - time.perf_counter()) > 0:
-        while result.taken_bytes < size and (
-            room := min(
-                http.local_flow_control_window(stream), http.max_outbound_frame_size, _PIECE_BYTES
-            )
-        ):
-            stop = min(result.taken_bytes + room, size)
-            http.send_data(stream, noise(result.taken_bytes, stop), end_stream=stop == size)
-            result.taken_bytes = stop
-        sock.settimeout(left)
-        try:
-            sock.sendall(http.data_to_send())
-            data = sock.recv(_READ_BYTES)
-        except TimeoutError:
-            break
-        if not data:
-            break
-        for event in http.receive_data(data):
-            if isinstance(event, h2.events.ResponseReceived):
-                result.status = int({bytes(n): v for n, v in event.headers}[b":status"])
-            elif isinstance(event, h2.events.DataReceived):
-                result.body += event.data
-                http.acknowledge_received_data(event.flow_controlled_length, stream)
-            elif isinstance(event, (h2.events.StreamEnded, h2.events.StreamReset)):
-                over = True
+    result = Uploaded(taken_bytes=client.send(size, path, until=until))
+    result.status, result.body = client.status, client.body
     sock.close()
     result.duration_s = time.perf_counter() - started
     return result
+
+
+class Http2Upload:
+    """An HTTP/2 connection for one upload after the other."""
+
+    def __init__(self, sock: ssl.SSLSocket, host: str) -> None:
+        self.status, self.body = 0, b""
+        self._sock, self._host = sock, host
+        self._over = False
+        self._http = h2.connection.H2Connection(h2.config.H2Configuration(client_side=True))
+        self._http.initiate_connection()
+
+    def send(self, size: int, path: str = "/", *, until: float) -> int:
+        """POST so many bytes; how many were taken off our hands until the answer's end, or `until`
+        (time.perf_counter)."""
+        http = self._http
+        self.status, self.body, self._over = 0, b"", False
+        stream = http.get_next_available_stream_id()
+        headers = [
+            (":method", "POST"),
+            (":scheme", "https"),
+            (":authority", self._host),
+            (":path", path),
+            ("content-type", "application/octet-stream"),
+            ("content-length", str(size)),
+        ]
+        http.send_headers(stream, headers)
+        taken = 0
+        while not self._over and (left := until - time.perf_counter()) > 0:
+            while not self._over and taken < size and (room := self._room(stream)):
+                stop = min(taken + room, size)
+                http.send_data(stream, noise(taken, stop), end_stream=stop == size)
+                taken = stop
+            self._sock.settimeout(left)
+            try:
+                self._sock.sendall(http.data_to_send())
+                data = self._sock.recv(_READ_BYTES)
+            except TimeoutError:
+                break
+            if not data:
+                break
+            for event in http.receive_data(data):
+                self._handle(event, stream)
+        return taken
+
+    def _room(self, stream: int) -> int:
+        window = self._http.local_flow_control_window(stream)
+        return min(window, self._http.max_outbound_frame_size, _PIECE_BYTES)
+
+    def _handle(self, event: h2.events.Event, stream: int) -> None:
+        if isinstance(event, h2.events.ResponseReceived):
+            self.status = int({bytes(name): value for name, value in event.headers}[b":status"])
+        elif isinstance(event, h2.events.DataReceived):
+            self.body += event.data
+            self._http.acknowledge_received_data(event.flow_controlled_length, stream)
+        elif isinstance(event, (h2.events.StreamEnded, h2.events.StreamReset)):
+            self._over = True
