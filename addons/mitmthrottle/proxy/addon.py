@@ -215,8 +215,9 @@ class Throttle:
             return
         names = {data.server.sni, data.client.sni, data.server.address and data.server.address[0]}
         matched = data.server.via or engine.might_match_any(names)
-        if matched and (handler := engine.connections.handler_of(data.client)):
-            credit.gate(handler, data.server, credit.SMALL_BYTES)
+        if handler := engine.connections.handler_of(data.client):
+            # Always, since a rule for it may come while the connection lasts.
+            credit.gate(handler, data.server, credit.SMALL_BYTES if matched else None)
 
     def next_layer(self, nextlayer: layer.NextLayer) -> None:
         if self._blocks_quic:

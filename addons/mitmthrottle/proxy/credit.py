@@ -22,10 +22,12 @@ import asyncio
 from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any, ClassVar
+from weakref import WeakSet
 
 import h2.events
-from mitmproxy.connection import Connection
+from mitmproxy.connection import Connection, Server
 from mitmproxy.proxy import commands, context, events, layer, server, tunnel
+from mitmproxy.proxy.layers import http
 from mitmproxy.proxy.layers.http._base import HttpEvent, ReceiveHttp
 from mitmproxy.proxy.layers.http._http2 import Http2Client, Http2Connection, Http2Server
 
@@ -202,12 +204,13 @@ class CreditClient(Credited, Http2Client):
 
     Headers = h2.events.ResponseReceived
     might_match_any: ClassVar[Callable[[set[str | None]], bool]]
+    unguarded: ClassVar[WeakSet[Connection]] = WeakSet()
 
     def __init__(self, ctx: context.Context) -> None:
         super().__init__(ctx)
-        address = ctx.server.address
-        names = {ctx.server.sni, ctx.client.sni, address[0] if address else None}
-        self._guard(type(self).might_match_any(names))
+        self._guard(type(self).might_match_any(names_of(ctx.server)))
+        if not self.guarded:
+            self.unguarded.add(ctx.server)
 
     def own_stream_id(self, stream_id: int) -> int | None:
         return self.our_stream_id.get(stream_id)
@@ -217,11 +220,34 @@ class CreditServer(Credited, Http2Server):
     """Towards a client: uploads are paced."""
 
     Headers = h2.events.RequestReceived
-    uploads_paced: ClassVar[Callable[[], bool]]
 
     def __init__(self, ctx: context.Context) -> None:
         super().__init__(ctx)
-        self._guard(type(self).uploads_paced())
+        self._guard(True)  # a rule with an upload may come while the connection lasts
 
     def own_stream_id(self, stream_id: int) -> int | None:
         return stream_id
+
+
+def names_of(connection: Server) -> set[str | None]:
+    """What a connection to an origin is known by."""
+    return {connection.sni, connection.address[0] if connection.address else None}
+
+
+class GetCreditedConnection(http.GetHttpConnection):
+    """As mitmproxy's, but a connection that was made before a rule could match its host is left to
+    those who have it: its windows are open, so a paced response would pile up in the proxy."""
+
+    might_match_any: ClassVar[Callable[[set[str | None]], bool]]
+
+    def __hash__(self) -> int:
+        return id(self)
+
+    def connection_spec_matches(self, connection: Connection) -> bool:
+        if not super().connection_spec_matches(connection):
+            return False
+        return not (
+            connection in CreditClient.unguarded
+            and isinstance(connection, Server)
+            and type(self).might_match_any(names_of(connection))
+        )

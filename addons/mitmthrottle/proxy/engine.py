@@ -94,9 +94,6 @@ class Engine:
         known = [name for name in names if name and not is_address(name)]
         return not known or any(self._decider.might_match_host(name) for name in known)
 
-    def paces_uploads(self) -> bool:
-        return self._uploads_paced
-
     def decide(self, exchange: Exchange) -> Decision:
         elapsed = self.now() - self.policy_started
         return self._decider.decide(replace(exchange, elapsed_s=elapsed))
@@ -104,7 +101,7 @@ class Engine:
     def request_came(self, flow: http.HTTPFlow) -> None:
         """Where the request alone tells that it will be blocked, the origin is not asked; and its
         body may have an `upload` rule."""
-        if not (self._blocks or self._uploads_paced) or not self._concerns(flow):
+        if not (self._blocks or self._uploads_paced) or not self.concerns(flow):
             return
         elapsed = self.now() - self.policy_started
         exchange = replace(exchange_of(flow, self._next_serial()), elapsed_s=elapsed)
@@ -124,7 +121,7 @@ class Engine:
     def response_came(self, flow: http.HTTPFlow) -> None:
         """The response's headers are there: decide what becomes of it."""
         response = flow.response
-        if response is None or not self._concerns(flow):
+        if response is None or not self.concerns(flow):
             return
         exchange = exchange_of(flow, self._next_serial())
         blocked_by = self._blocked.pop(flow.id, None) if self._blocked else None
@@ -160,7 +157,7 @@ class Engine:
 
     def websocket_came(self, ctx: context.Context, flow: http.HTTPFlow) -> list[PacedDirection]:
         """A WebSocket was agreed upon: decide what becomes of its messages."""
-        if not self._concerns(flow):
+        if not self.concerns(flow):
             return []
         # The answer to the handshake has had its delay already.
         return self._both_ways(ctx, exchange_of(flow, self._next_serial()), first_bytes_wait=False)
@@ -182,7 +179,7 @@ class Engine:
             raise ValueError(f"rule {rule.name!r} does not block")
         flow.response = block.answer(then.block, rule.name, flow.request.method)
 
-    def _concerns(self, flow: http.HTTPFlow) -> bool:
+    def concerns(self, flow: http.HTTPFlow) -> bool:
         """Whether any rule could match: most traffic of most proxies ends here."""
         return self._decider.might_match_host(host_of(flow))
 

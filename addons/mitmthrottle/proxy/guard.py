@@ -66,6 +66,8 @@ USED_IN_SOURCE = (
     (http.HttpLayer.make_stream, "HttpStream("),
     (http.HttpClient._handle_event, "Http2Client("),
     (http.HttpLayer._handle_event, "Http2Server("),
+    (http.HttpStream.make_server_connection, "GetHttpConnection("),
+    (http.HttpLayer.get_connection, "event.connection_spec_matches(connection)"),
     (http.HttpStream.flow_done, "websocket.WebsocketLayer("),
     (tls.ClientTLSLayer.receive_handshake_data, "tcp.TCPLayer("),
     (next_layer.NextLayer._next_layer, "layers.TCPLayer("),

@@ -98,6 +98,8 @@ class Held:
         self.waker = Waker(place, handler)
         if self.gate.pace is not None and self.gate.pace.claim is not None:
             self.gate.pace.claim.owner = self.waker
+        if self._follow_again < math.inf:  # asked for before there was anybody to wake
+            self.wake_at(self._follow_again)
         self.engine.begun(self)
 
     def woken(self) -> None:

@@ -10,7 +10,7 @@ from mitmproxy import http
 from mitmproxy.connection import Connection
 from mitmproxy.proxy import layer
 
-from mitmthrottle.policy import Decision, Exchange, Rule, Then
+from mitmthrottle.policy import Decision, Exchange, RequestLimit, Rule, Then
 
 from . import effects
 from .held import CLOGGED_BYTES, Held
@@ -39,7 +39,9 @@ class PacedResponse(Held):
         self._streamed_anyway = streamed_anyway
         self._then: Then | None = None  # what the rule says now
         self._too_late = False  # the headers had gone out before the rule was found
+        self.answer_changed = False  # our own answer is another one than the stream holds
         self._turn: asyncio.Task[None] | None = None
+        self._turn_for: tuple[RequestLimit, ...] = ()
         self._settle(decision)
 
     @property
@@ -136,11 +138,15 @@ class PacedResponse(Held):
             self._start(rule, then)
             if self._quota_left_bytes():
                 then = then.model_copy(update={"block": None, "delay": None})
-        was_blocked, self._then = self.blocked, then
+        elif not self.gate.head_sent:
+            self._take_turn(rule, then)
+        before, self._then = self._then, then
+        was_blocked = before is not None and before.block is not None
         self._too_late = self._too_late or (self.gate.head_sent and not was_blocked)
-        if self.blocked and not was_blocked and not self._too_late:
+        if self.blocked and not self._too_late and (before is None or before.block != then.block):
             self.engine.block(self.flow, rule, then)
-        if first:
+            self.answer_changed = was_blocked
+        if first or not self.gate.head_sent:
             delay = effects.delay_s(then, self.engine.seed, rule.name, self.exchange.serial)
         else:
             delay = self.gate.pace.delay_s if self.gate.pace else 0.0
@@ -154,11 +160,23 @@ class PacedResponse(Held):
         """What happens once, when the rule is found."""
         self.engine.matched(self.flow, rule)
         self._pass_places_of(then)
-        if then.requests and not self.gate.head_sent:
+        self._take_turn(rule, then)
+
+    def _take_turn(self, rule: Rule, then: Then) -> None:
+        """Wait in the line of `requests`; in another one, or none, where the rule has changed."""
+        if then.requests == self._turn_for or self.gate.head_sent:
+            return
+        self._turn_for = then.requests
+        if self._turn is not None:
+            self._turn.cancel()
+            self._turn = None
+        if then.requests:
             self.gate.in_line = True
             self._turn = self.engine.turns.take(
                 rule.name, then.requests, self.parties, self._turn_came
             )
+        elif self.gate.in_line:
+            self._turn_came()
 
     def _turn_came(self) -> None:
         self.gate.turn_has_come()

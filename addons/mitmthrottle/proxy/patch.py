@@ -14,7 +14,7 @@ from mitmproxy.connection import Address
 from mitmproxy.proxy import layers, server
 from mitmproxy.proxy.layers import http, tcp, websocket
 
-from .credit import CreditClient, CreditServer
+from .credit import CreditClient, CreditServer, GetCreditedConnection
 from .engine import Engine
 from .opaque import PacedTCPLayer
 from .stream import PacedStream
@@ -43,13 +43,14 @@ class Patch:
                     {"might_match_any": staticmethod(engine.might_match_any)},
                 ),
             ),
+            (http, "Http2Server", CreditServer),
             (
                 http,
-                "Http2Server",
+                "GetHttpConnection",
                 type(
-                    "CreditServer",
-                    (CreditServer,),
-                    {"uploads_paced": staticmethod(engine.paces_uploads)},
+                    "GetCreditedConnection",
+                    (GetCreditedConnection,),
+                    {"might_match_any": staticmethod(engine.might_match_any)},
                 ),
             ),
             (

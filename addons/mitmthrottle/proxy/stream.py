@@ -73,7 +73,7 @@ class PacedStream(http.HttpStream):
         self, event: http_events.RequestHeaders
     ) -> layer.CommandGenerator[None]:
         yield from super().state_wait_for_request_headers(event)
-        if self.upload is None and self._credits(self.context.client):
+        if self.upload is None and not event.end_stream and self._credits(self.context.client):
             yield http.SendHttp(Admit(self.stream_id, None), self.context.client)
 
     def start_request_stream(self) -> layer.CommandGenerator[None]:
@@ -93,7 +93,7 @@ class PacedStream(http.HttpStream):
 
     def make_server_connection(self) -> layer.CommandGenerator[bool]:
         connected = yield from super().make_server_connection()
-        if connected:
+        if connected and self.engine.concerns(self.flow):
             if reader := self._reader(self.context.server):
                 reader.hold_at_most(SMALL_BYTES)  # until the response's headers tell
             elif reader := self._gated_reader(self.context.server):
@@ -203,6 +203,9 @@ class PacedStream(http.HttpStream):
             self.response.learn()
             if self.response.blocked and not self._made and not self.response.reset:
                 yield http.SendHttp(self._cancel("blocked by policy"), self.context.server)
+                self._use_made_response(self.response)
+            elif self.response.answer_changed:
+                self.response.answer_changed = False
                 self._use_made_response(self.response)
             yield from self._pass_on(self.response, self.response.release())
         for held, reader in (
