@@ -8,7 +8,7 @@ from collections.abc import Callable
 from pathlib import Path
 
 from mitmthrottle.policy import Policy, PolicyError
-from mitmthrottle.proxy.live import LiveFile
+from mitmthrottle.proxy.live import LiveFile, digest
 
 GOOD = """
 version: 1
@@ -47,7 +47,7 @@ def watched(path: Path, script: Callable[[list[str], list[str]], object]) -> Non
         def on_bad(error: PolicyError) -> None:
             bad.append(str(error))
 
-        live = LiveFile(path, on_good, on_bad)
+        live = LiveFile(path, digest(path), on_good, on_bad)
         try:
             await script(good, bad)
         finally:

@@ -20,12 +20,11 @@ from mitmproxy.proxy.server_hooks import ServerConnectionHookData
 
 from mitmthrottle.policy import Policy, PolicyError, Rule, find_policy, load_policy
 
-from . import cork, credit, engine, mark, quic
+from . import cork, credit, engine, live, mark, quic
 from .control import Control
 from .engine import Engine
 from .gate import Gate
 from .guard import require_known_mitmproxy
-from .live import LiveFile
 from .outcome import Outcome
 from .patch import Patch, widen
 from .pinned import Pinned
@@ -40,8 +39,9 @@ class Throttle:
         self.engine: Engine | None = None
         self.control = Control(self._use)
         self._path: Path | None = None
+        self._content: bytes | None = None  # of the policy file, when it was loaded
         self._patch: Patch | None = None
-        self._live: LiveFile | None = None
+        self._live: live.LiveFile | None = None
         self._running = False
         self._pinned = Pinned()
 
@@ -112,10 +112,11 @@ class Throttle:
             return
         try:
             path = find_policy(name)
+            content = live.digest(path)
             policy = load_policy(path)
         except PolicyError as error:
             raise exceptions.OptionsError(str(error)) from None
-        self._path = path
+        self._path, self._content = path, content
         self.control.policy = policy
         if self._running:
             self._use(self.control.effective())
@@ -175,7 +176,7 @@ class Throttle:
     def _watch(self, path: Path) -> None:
         if self._live is not None:
             self._live.stop()
-        self._live = LiveFile(path, self._reloaded, self._broken)
+        self._live = live.LiveFile(path, self._content, self._reloaded, self._broken)
 
     def _reloaded(self, policy: Policy) -> None:
         self.control.policy = policy

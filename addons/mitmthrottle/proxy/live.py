@@ -21,19 +21,23 @@ SETTLE_S = 0.1  # a version that does not load may be one that is being written
 
 
 class LiveFile:
-    """Calls `on_good` with each new version that loads, `on_bad` once for each that does not."""
+    """Calls `on_good` with each new version that loads, `on_bad` once for each that does not.
+
+    `content` is the `digest` of the version in force, taken before it was loaded.
+    """
 
     def __init__(
         self,
         path: Path,
+        content: bytes | None,
         on_good: Callable[[Policy], None],
         on_bad: Callable[[PolicyError], None],
     ) -> None:
         self.path = path
         self._on_good = on_good
         self._on_bad = on_bad
-        self._seen = self._identity()
-        self._content = self._digest()
+        self._seen: object = None  # so that what has changed since `content` is found at once
+        self._content = content
         self._task = asyncio.get_running_loop().create_task(
             self._watch(), name="mitmthrottle policy file"
         )
@@ -48,7 +52,7 @@ class LiveFile:
             if identity == self._seen:
                 continue
             self._seen = identity
-            content = self._digest()
+            content = digest(self.path)
             if content is None or content == self._content:
                 continue  # on its way to be replaced, or touched only
             self._content = content
@@ -57,7 +61,7 @@ class LiveFile:
                 policy = await asyncio.to_thread(load_policy, self.path)
             except PolicyError as error:
                 await asyncio.sleep(SETTLE_S)
-                if self._digest() == content:  # not just half written
+                if digest(self.path) == content:  # not just half written
                     self._on_bad(error)
             else:
                 self._on_good(policy)
@@ -70,7 +74,9 @@ class LiveFile:
             return None
         return (stat.st_dev, stat.st_ino, stat.st_mtime_ns, stat.st_size)
 
-    def _digest(self) -> bytes | None:
-        with contextlib.suppress(OSError):
-            return hashlib.sha256(self.path.read_bytes()).digest()
-        return None
+
+def digest(path: Path) -> bytes | None:
+    """What tells one version of a file from another; None while it is not there."""
+    with contextlib.suppress(OSError):
+        return hashlib.sha256(path.read_bytes()).digest()
+    return None
