@@ -123,6 +123,9 @@ def inside(namespace: str) -> Iterator[None]:
 def _make(net: Net) -> None:
     for name in (net.client, net.router, net.origin):
         _run("ip", "netns", "add", name)
+        with inside(name):
+            # An address that comes a second later is a change of network to a browser.
+            Path("/proc/sys/net/ipv6/conf/default/accept_dad").write_text("0")
         _run("ip", "-n", name, "link", "set", "lo", "up")
     for far, device, near_addresses, far_addresses in (
         (net.client, "client", _ROUTER_AT_CLIENT, CLIENT),
@@ -135,9 +138,7 @@ def _make(net: Net) -> None:
             (far, "router", far_addresses),
         ):
             for address, bits in zip(addresses, (24, 64), strict=True):
-                # nodad: an address that is still being tried cannot be bound
-                nodad = ("nodad",) if ":" in address else ()
-                _run("ip", "-n", namespace, "addr", "add", f"{address}/{bits}", "dev", end, *nodad)
+                _run("ip", "-n", namespace, "addr", "add", f"{address}/{bits}", "dev", end)
             _run("ip", "-n", namespace, "link", "set", end, "up")
         for gateway in near_addresses:
             family = "-6" if ":" in gateway else "-4"

@@ -103,15 +103,19 @@ def _forwarded(ports: dict[int, int]) -> Iterator[None]:
 
     def serve() -> None:
         asyncio.set_event_loop(loop)
+        servers = []
         for port, inner in ports.items():
             for address in netns.ORIGIN:
-                forward = _Forward(inner)
-                loop.run_until_complete(asyncio.start_server(forward.connected, address, port))
+                start = asyncio.start_server(_Forward(inner).connected, address, port)
+                servers.append(loop.run_until_complete(start))
         started.set()
         loop.run_forever()
-        for task in asyncio.all_tasks(loop):
+        for server in servers:
+            server.close()
+        rest = asyncio.all_tasks(loop)
+        for task in rest:
             task.cancel()
-        loop.run_until_complete(asyncio.sleep(0.05))
+        loop.run_until_complete(asyncio.gather(*rest, return_exceptions=True))
         loop.close()
 
     thread = threading.Thread(target=serve, name="forward", daemon=True)
@@ -128,15 +132,23 @@ def _forwarded(ports: dict[int, int]) -> Iterator[None]:
 class _Forward:
     def __init__(self, port: int) -> None:
         self._port = port
+        self._alive: set[object] = set()  # asyncio itself does not hold on to its tasks
 
     async def connected(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        task = asyncio.current_task()
+        self._alive.add(task)
         with contextlib.suppress(OSError, asyncio.CancelledError):
             inner_reader, inner_writer = await asyncio.open_connection("127.0.0.1", self._port)
             try:
-                await asyncio.gather(_pump(reader, inner_writer), _pump(inner_reader, writer))
+                async with asyncio.TaskGroup() as both:
+                    both.create_task(_pump(reader, inner_writer))
+                    both.create_task(_pump(inner_reader, writer))
+            except* OSError:
+                pass  # one of them has left
             finally:
                 inner_writer.close()
         writer.close()
+        self._alive.discard(task)
 
 
 async def _pump(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:

@@ -1,0 +1,106 @@
+"""A client that trusts nothing but the origin's own authority, as apps with pinned certificates do.
+
+With `throttle_pinned=passthrough` its first try fails and the next ones work, at the rate of the
+rule for the server's name.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import ssl
+from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+
+import pytest
+
+from mitmthrottle.lab.noise import noise
+from mitmthrottle.lab.proxy import RunningProxy, running_proxy
+
+from . import ways_clients as ways
+from .figures import Figures
+from .ways_origin import WaysOrigin, running_ways_origin
+
+pytestmark = pytest.mark.e2e
+
+RATE, SIZE = 32_000, 192_000
+HOST, FREE = "app.slow.example", "app.free.example"
+POLICY = """
+version: 1
+name: pinned
+rules:
+  - name: photos, which nobody can see in there
+    when: {host: .slow.example, content: photo}
+    then: {rate: 8 kbit/s}
+  - name: the app
+    when: {host: .slow.example}
+    then: {rate: 256 kbit/s}
+"""
+DIGEST = hashlib.sha256(noise(0, SIZE)).hexdigest()
+
+
+@pytest.fixture(scope="module")
+def origin(tmp_path_factory: pytest.TempPathFactory) -> Iterator[WaysOrigin]:
+    folder = tmp_path_factory.mktemp("pinned")
+    with running_ways_origin(folder, ["*.slow.example", "*.free.example"]) as running:
+        yield running
+
+
+@pytest.fixture
+def proxy(
+    origin: WaysOrigin, policy: Callable[[str], Path], request: pytest.FixtureRequest
+) -> Iterator[RunningProxy]:
+    with running_proxy(
+        policy(POLICY),
+        upstream_ca=origin.ca_path,
+        resolve=origin.resolve,
+        options=["--set", f"throttle_pinned={request.param}"],
+    ) as running:
+        yield running
+        assert "Traceback" not in running.log()
+        assert "crashed" not in running.log()
+
+
+def app(proxy: RunningProxy, origin: WaysOrigin, alpn: str | None = None) -> ways.Dial:
+    return ways.over_tls(ways.through_connect(proxy.port), origin.ca_path, alpn)
+
+
+@pytest.mark.parametrize("proxy", ["passthrough"], indirect=True)
+def test_it_works_from_its_second_try_on_at_its_rate_both_ways(
+    proxy: RunningProxy, origin: WaysOrigin, figures: Figures
+) -> None:
+    web = app(proxy, origin, "h2")
+    with pytest.raises(ssl.SSLCertVerificationError):
+        ways.http2_get(web, HOST, 443, "/bytes/10")
+    with ThreadPoolExecutor(3) as pool:
+        down = pool.submit(ways.http2_get, web, HOST, 443, f"/bytes/{SIZE}")
+        raw = pool.submit(ways.own_get, app(proxy, origin), HOST, 7443, SIZE)
+        up = pool.submit(ways.own_put, app(proxy, origin), HOST, 7443, noise(0, SIZE))
+    for name, arrived in (("HTTP/2", down.result()), ("another protocol", raw.result())):
+        figures.add(f"pinned, {name}: down (asked 32000)", arrived.rate_bytes_per_s, "B/s")
+        assert arrived.digest == DIGEST
+        assert arrived.rate_bytes_per_s == pytest.approx(RATE, rel=0.02)
+    figures.add("pinned: up (asked 32000)", up.result().rate_bytes_per_s, "B/s")
+    assert up.result().digest == DIGEST
+    assert up.result().rate_bytes_per_s == pytest.approx(RATE, rel=0.02)
+
+
+@pytest.mark.parametrize("proxy", ["passthrough"], indirect=True)
+def test_it_is_that_host_only_and_who_trusts_us_goes_on_being_looked_into(
+    proxy: RunningProxy, origin: WaysOrigin
+) -> None:
+    web = app(proxy, origin, "http/1.1")
+    trusting = ways.over_tls(ways.through_connect(proxy.port), proxy.ca_path, "http/1.1")
+    assert ways.http1_get(trusting, FREE, 443, "/bytes/10").size == 10
+    with pytest.raises(ssl.SSLCertVerificationError):
+        ways.http1_get(web, HOST, 443, "/bytes/10")
+    with pytest.raises(ssl.SSLCertVerificationError):  # another host: its first try
+        ways.http1_get(web, FREE, 443, "/bytes/10")
+    assert ways.http1_get(web, FREE, 443, f"/bytes/{SIZE}").digest == DIGEST
+
+
+@pytest.mark.parametrize("proxy", ["intercept"], indirect=True)
+def test_otherwise_it_is_refused_each_time(proxy: RunningProxy, origin: WaysOrigin) -> None:
+    for _ in range(3):
+        with pytest.raises(ssl.SSLCertVerificationError):
+            ways.http1_get(app(proxy, origin, "http/1.1"), HOST, 443, "/bytes/10")

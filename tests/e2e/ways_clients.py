@@ -1,0 +1,342 @@
+"""Clients for every protocol that the throttle may meet, each of which notes when what came.
+
+Rule: a client connects by the function that it is given, so that each mode of the proxy can be
+tried with each protocol; what it returns is what arrived, never what was asked for.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import hashlib
+import json
+import socket
+import ssl
+import time
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import h2.config
+import h2.connection
+import h2.events
+from aioquic.asyncio import connect as quic_connect
+from aioquic.asyncio.protocol import QuicConnectionProtocol
+from aioquic.h3.connection import H3_ALPN, H3Connection
+from aioquic.h3.events import DataReceived, HeadersReceived
+from aioquic.quic.configuration import QuicConfiguration
+from aioquic.quic.connection import QuicConnection
+from aioquic.quic.events import QuicEvent
+from wsproto.connection import Connection, ConnectionType
+from wsproto.events import BytesMessage, TextMessage
+
+TIMEOUT_S = 60.0
+Dial = Callable[[str, int], socket.socket]
+"""A host name and a port to a TCP connection, through the proxy."""
+
+
+@dataclass
+class Arrived:
+    """A body as it came: its hash, and when how much of it came (`time.perf_counter`)."""
+
+    arrivals: list[tuple[float, int]] = field(default_factory=list)
+    headers: dict[str, str] = field(default_factory=dict)
+    _hash: hashlib._Hash = field(default_factory=hashlib.sha256)
+
+    def add(self, data: bytes) -> None:
+        if data:
+            self.arrivals.append((time.perf_counter(), len(data)))
+            self._hash.update(data)
+
+    @property
+    def size(self) -> int:
+        return sum(size for _, size in self.arrivals)
+
+    @property
+    def digest(self) -> str:
+        return self._hash.hexdigest()
+
+    @property
+    def rate_bytes_per_s(self) -> float:
+        """From the first arrival to the last, the first not counted."""
+        first, last = self.arrivals[0], self.arrivals[-1]
+        return (self.size - first[1]) / (last[0] - first[0])
+
+
+@dataclass(frozen=True, slots=True)
+class Sent:
+    """A body as the origin says that it came, and the rate from its first byte to the answer."""
+
+    digest: str
+    rate_bytes_per_s: float
+
+
+# -- dialling
+
+
+def direct(port_of: Callable[[int], int] = lambda port: port) -> Dial:
+    """Without a proxy, or with one that the network puts in between."""
+
+    def dial(host: str, port: int) -> socket.socket:
+        return _tcp("127.0.0.1", port_of(port))
+
+    return dial
+
+
+def through_connect(proxy_port: int, *, secure: ssl.SSLContext | None = None) -> Dial:
+    """Through an HTTP proxy's CONNECT."""
+
+    def dial(host: str, port: int) -> socket.socket:
+        sock = _tcp("127.0.0.1", proxy_port)
+        sock.sendall(f"CONNECT {host}:{port} HTTP/1.1\r\nHost: {host}:{port}\r\n\r\n".encode())
+        head = _head(sock)
+        if b" 200 " not in head.split(b"\r\n", 1)[0]:
+            raise ConnectionError(f"CONNECT was answered with {head!r}")
+        return sock
+
+    return dial
+
+
+def through_socks(proxy_port: int) -> Dial:
+    """Through a SOCKS5 proxy, which is told the name (RFC 1928)."""
+
+    def dial(host: str, port: int) -> socket.socket:
+        sock = _tcp("127.0.0.1", proxy_port)
+        sock.sendall(b"\x05\x01\x00")
+        if _exactly(sock, 2) != b"\x05\x00":
+            raise ConnectionError("SOCKS5 wants more than we have")
+        name = host.encode()
+        sock.sendall(b"\x05\x01\x00\x03" + bytes((len(name),)) + name + port.to_bytes(2))
+        answer = _exactly(sock, 10)
+        if answer[1]:
+            raise ConnectionError(f"SOCKS5 says {answer[1]}")
+        return sock
+
+    return dial
+
+
+def over_tls(dial: Dial, ca_path: Path, alpn: str | None = None) -> Dial:
+    """TLS in what is dialled, for the name; `alpn` must be agreed on."""
+    trust = ssl.create_default_context(cafile=ca_path)
+    if alpn:
+        trust.set_alpn_protocols([alpn])
+
+    def secure(host: str, port: int) -> socket.socket:
+        sock = trust.wrap_socket(dial(host, port), server_hostname=host)
+        if sock.selected_alpn_protocol() != alpn:
+            raise ConnectionError(f"got {sock.selected_alpn_protocol()}, not {alpn}")
+        return sock
+
+    return secure
+
+
+# -- protocols
+
+
+def own_get(dial: Dial, host: str, port: int, count: int) -> Arrived:
+    """The origin's own protocol, which nobody else knows."""
+    arrived = Arrived()
+    with dial(host, port) as sock:
+        sock.sendall(b"?%d\n" % count)
+        while arrived.size < count and (data := sock.recv(1 << 16)):
+            arrived.add(data)
+    return arrived
+
+
+def own_put(dial: Dial, host: str, port: int, body: bytes) -> Sent:
+    with dial(host, port) as sock:
+        start = time.perf_counter()
+        sock.sendall(b"!%d\n" % len(body) + body)
+        digest = _exactly(sock, 64).decode()
+        return Sent(digest, len(body) / (time.perf_counter() - start))
+
+
+def http1_get(dial: Dial, host: str, port: int, path: str) -> Arrived:
+    """HTTP/1.1, ended by the connection's end."""
+    arrived = Arrived()
+    with dial(host, port) as sock:
+        sock.sendall(f"GET {path} HTTP/1.1\r\nHost: {host}\r\nConnection: close\r\n\r\n".encode())
+        head, _, rest = _head(sock).partition(b"\r\n\r\n")
+        lines = head.decode().split("\r\n")
+        arrived.headers = {
+            name.lower(): value for name, value in (line.split(": ", 1) for line in lines[1:])
+        }
+        chunks = _Chunks() if arrived.headers.get("transfer-encoding") == "chunked" else None
+        data = rest
+        while True:
+            arrived.add(chunks.feed(data) if chunks else data)
+            if not (data := sock.recv(1 << 16)):
+                return arrived
+
+
+def http1_put(dial: Dial, host: str, port: int, body: bytes) -> Sent:
+    with dial(host, port) as sock:
+        head = f"PUT /sink HTTP/1.1\r\nHost: {host}\r\nContent-Length: {len(body)}\r\n\r\n"
+        start = time.perf_counter()
+        sock.sendall(head.encode() + body)
+        answer = _head(sock)
+        taken = time.perf_counter() - start
+        while b"}" not in answer:
+            answer += sock.recv(1 << 16)
+        return Sent(json.loads(answer.partition(b"\r\n\r\n")[2])["sha256"], len(body) / taken)
+
+
+def http2_get(dial: Dial, host: str, port: int, path: str) -> Arrived:
+    arrived = Arrived()
+    with dial(host, port) as sock:
+        http = h2.connection.H2Connection(h2.config.H2Configuration(header_encoding="utf-8"))
+        http.initiate_connection()
+        http.send_headers(
+            1,
+            [(":method", "GET"), (":scheme", "https"), (":authority", host), (":path", path)],
+            end_stream=True,
+        )
+        sock.sendall(http.data_to_send())
+        while data := sock.recv(1 << 16):
+            for event in http.receive_data(data):
+                if isinstance(event, h2.events.ResponseReceived):
+                    arrived.headers = {str(name): str(value) for name, value in event.headers}
+                elif isinstance(event, h2.events.DataReceived):
+                    arrived.add(event.data or b"")
+                    http.acknowledge_received_data(event.flow_controlled_length or 0, 1)
+                elif isinstance(event, h2.events.StreamEnded):
+                    return arrived
+            sock.sendall(http.data_to_send())
+    return arrived
+
+
+class WebSocket:
+    """An open WebSocket."""
+
+    def __init__(self, dial: Dial, host: str, port: int) -> None:
+        self.sock = dial(host, port)
+        self._frames = Connection(ConnectionType.CLIENT)
+        self.sock.sendall(
+            f"GET /talk HTTP/1.1\r\nHost: {host}\r\nUpgrade: websocket\r\nConnection: Upgrade\r\n"
+            "Sec-WebSocket-Version: 13\r\nSec-WebSocket-Key: dGhlIHNhbXBsZSBub25jZQ==\r\n"
+            "\r\n".encode()
+        )
+        head = _head(self.sock)
+        if b" 101 " not in head.split(b"\r\n", 1)[0]:
+            raise ConnectionError(f"the upgrade was answered with {head!r}")
+
+    def get(self, count: int) -> Arrived:
+        arrived = Arrived()
+        self.sock.sendall(self._frames.send(TextMessage(f"GET {count}")))
+        while arrived.size < count and (data := self.sock.recv(1 << 16)):
+            self._frames.receive_data(data)
+            for event in self._frames.events():
+                if isinstance(event, BytesMessage):
+                    arrived.add(bytes(event.data))
+        return arrived
+
+    def put(self, body: bytes) -> Sent:
+        start = time.perf_counter()
+        self.sock.sendall(self._frames.send(BytesMessage(body)))
+        while data := self.sock.recv(1 << 16):
+            self._frames.receive_data(data)
+            for event in self._frames.events():
+                if isinstance(event, TextMessage):
+                    return Sent(event.data, len(body) / (time.perf_counter() - start))
+        raise ConnectionError("no answer")
+
+    def close(self) -> None:
+        self.sock.close()
+
+
+class _Http3(QuicConnectionProtocol):
+    """One request."""
+
+    def __init__(self, quic: QuicConnection, *arguments: Any, **options: Any) -> None:
+        super().__init__(quic, *arguments, **options)
+        self.http = H3Connection(quic)
+        self.arrived = Arrived()
+        self.finished = asyncio.Event()
+
+    def get(self, host: str, path: str) -> None:
+        head = {":method": "GET", ":scheme": "https", ":authority": host, ":path": path}
+        self.http.send_headers(
+            self._quic.get_next_available_stream_id(),
+            [(name.encode(), value.encode()) for name, value in head.items()],
+            end_stream=True,
+        )
+        self.transmit()
+
+    def quic_event_received(self, event: QuicEvent) -> None:
+        for each in self.http.handle_event(event):
+            if isinstance(each, HeadersReceived):
+                self.arrived.headers = {
+                    name.decode(): value.decode() for name, value in each.headers
+                }
+            elif isinstance(each, DataReceived):
+                self.arrived.add(each.data)
+                if each.stream_ended:
+                    self.finished.set()
+
+
+def http3_get(
+    port: int, host: str, path: str, ca_path: Path, address: str = "127.0.0.1"
+) -> Arrived:
+    """HTTP/3 at that address, asking for that name. Raises ConnectionError if there is none."""
+
+    async def fetch() -> Arrived:
+        configuration = QuicConfiguration(alpn_protocols=H3_ALPN, server_name=host)
+        configuration.load_verify_locations(str(ca_path))
+        configuration.idle_timeout = 4.0
+        async with quic_connect(
+            address, port, configuration=configuration, create_protocol=_Http3
+        ) as quic:
+            assert isinstance(quic, _Http3)
+            quic.get(host, path)
+            await asyncio.wait_for(quic.finished.wait(), TIMEOUT_S)
+            return quic.arrived
+
+    return asyncio.run(fetch())
+
+
+# -- pieces
+
+
+class _Chunks:
+    """What is in a chunked body."""
+
+    def __init__(self) -> None:
+        self._raw = b""
+
+    def feed(self, data: bytes) -> bytes:
+        self._raw += data
+        out = b""
+        while b"\r\n" in self._raw:
+            line, _, rest = self._raw.partition(b"\r\n")
+            size = int(line, 16)
+            if len(rest) < size + 2:
+                break
+            out += rest[:size]
+            self._raw = rest[size + 2 :]
+        return out
+
+
+def _tcp(address: str, port: int) -> socket.socket:
+    sock = socket.create_connection((address, port), TIMEOUT_S)
+    sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+    return sock
+
+
+def _head(sock: socket.socket) -> bytes:
+    head = b""
+    while b"\r\n\r\n" not in head:
+        data = sock.recv(1 << 16)
+        if not data:
+            raise ConnectionError(f"closed after {head!r}")
+        head += data
+    return head
+
+
+def _exactly(sock: socket.socket, count: int) -> bytes:
+    data = b""
+    while len(data) < count:
+        more = sock.recv(count - len(data))
+        if not more:
+            raise ConnectionError(f"closed after {data!r}")
+        data += more
+    return data
