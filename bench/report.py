@@ -117,6 +117,17 @@ def crosstalk_part(found: Found) -> Iterator[str]:
         "their origin limits.\n"
     )
     yield results.markdown(*crosstalk.rows_of(found["rows"]))
+    yield _where_better(list(_less_noticed(found["rows"])))
+
+
+def _less_noticed(rows: Sequence[Found]) -> Iterator[str]:
+    """Where those beside bare mitmdump's responses notice less of them than those beside ours."""
+    for label in ("p50", "p99"):
+        bare = {r["probe"]: r[f"{label}_ratio"] for r in rows if r["program"] != OURS}
+        ours = {r["probe"]: r[f"{label}_ratio"] for r in rows if r["program"] == OURS}
+        for probe, ratio in ours.items():
+            if bare.get(probe, ratio) < ratio - 0.03:
+                yield f"mitmdump, {label} over {probe}: {bare[probe]:.2f} against {ratio:.2f}"
 
 
 def idle_part(found: Found) -> Iterator[str]:
@@ -124,6 +135,13 @@ def idle_part(found: Found) -> Iterator[str]:
     for title, columns, rows in idle.rows_of(found):
         yield f"{title[0].upper()}{title[1:]}.\n"
         yield results.markdown(columns, rows)
+    yield _where_better(
+        [
+            f"mitmdump, {r['load']}: {1 - r['ratio']:.1%} more"
+            for r in found["loads"]
+            if r["ratio"] < 1.0 - r["spread"]
+        ]
+    )
 
 
 def churn_part(found: Found) -> Iterator[str]:
