@@ -30,6 +30,8 @@ from aioquic.quic.events import QuicEvent
 from wsproto.connection import Connection, ConnectionType
 from wsproto.events import BytesMessage, TextMessage
 
+from mitmthrottle.lab.netns import inside
+
 TIMEOUT_S = 60.0
 Dial = Callable[[str, int], socket.socket]
 """A host name and a port to a TCP connection, through the proxy."""
@@ -74,16 +76,26 @@ class Sent:
 # -- dialling
 
 
-def direct(port_of: Callable[[int], int] = lambda port: port) -> Dial:
-    """Without a proxy, or with one that the network puts in between."""
+def direct(address: str = "127.0.0.1", ports: dict[int, int] | None = None) -> Dial:
+    """No proxy, as far as the client knows: that address, and perhaps another port."""
 
     def dial(host: str, port: int) -> socket.socket:
-        return _tcp("127.0.0.1", port_of(port))
+        return _tcp(address, (ports or {}).get(port, port))
 
     return dial
 
 
-def through_connect(proxy_port: int, *, secure: ssl.SSLContext | None = None) -> Dial:
+def on_the_machine(namespace: str, dial: Dial) -> Dial:
+    """The same, on a machine that is a network namespace."""
+
+    def there(host: str, port: int) -> socket.socket:
+        with inside(namespace):
+            return dial(host, port)
+
+    return there
+
+
+def through_connect(proxy_port: int) -> Dial:
     """Through an HTTP proxy's CONNECT."""
 
     def dial(host: str, port: int) -> socket.socket:

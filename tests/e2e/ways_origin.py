@@ -30,13 +30,14 @@ from hypercorn.config import Config
 from mitmthrottle.lab.noise import noise
 
 _START_S = 10.0
+USUAL = (443, 80, 7443, 7000)  # HTTPS, HTTP, its own protocol over TLS and in the clear
 EVENT_BYTES = 600  # of noise in a server-sent event
 ALT_SVC = 'h3=":443"; ma=86400, h2=":443"; ma=60'
 
 
 @dataclass(frozen=True, slots=True)
 class WaysOrigin:
-    """Ports on 127.0.0.1."""
+    """Where it listens."""
 
     https: int
     http: int
@@ -47,27 +48,31 @@ class WaysOrigin:
 
     @property
     def resolve(self) -> dict[str, tuple[str, int]]:
-        """For `running_proxy`: 443, 80, 7443 (its protocol over TLS), 7000 (and in the clear)."""
-        ports = {443: self.https, 80: self.http, 7443: self.tls, 7000: self.tcp}
-        return {f"*:{port}": ("127.0.0.1", inner) for port, inner in ports.items()}
+        """For `running_proxy`: the usual ports of any host lead here."""
+        ports = (self.https, self.http, self.tls, self.tcp)
+        return {f"*:{port}": ("127.0.0.1", inner) for port, inner in zip(USUAL, ports, strict=True)}
 
 
 @contextlib.contextmanager
 def running_ways_origin(
-    folder: Path, hosts: Sequence[str], authority: trustme.CA | None = None
+    folder: Path, hosts: Sequence[str], *, quic_address: str | None = None
 ) -> Iterator[WaysOrigin]:
-    authority = authority or trustme.CA()
+    """On free ports of 127.0.0.1; on a machine of its own, on the usual ports of every address, but
+    for QUIC of this one (what answers from any address answers from the wrong one)."""
+    authority = trustme.CA()
     authority.cert_pem.write_to_path(folder / "ca.pem")
     pem = folder / "certificate.pem"
     certificate = authority.issue_cert(*hosts, "127.0.0.1")
     certificate.private_key_and_cert_chain_pem.write_to_path(pem)
     trust = ssl.create_default_context(ssl.Purpose.CLIENT_AUTH)
     trust.load_cert_chain(pem)
-    listeners = [socket.create_server(("127.0.0.1", 0)) for _ in range(4)]
+    usual = USUAL if quic_address else (0,) * len(USUAL)
+    address = "0.0.0.0" if quic_address else "127.0.0.1"
+    listeners = [socket.create_server((address, port)) for port in usual]
     for each in listeners:  # accepted sockets inherit it
         each.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
     datagrams = socket.socket(socket.AF_INET, socket.SOCK_DGRAM)
-    datagrams.bind(("127.0.0.1", 0))
+    datagrams.bind((quic_address or address, usual[0]))
     https, http, tls, tcp = (each.getsockname()[1] for each in listeners)
     origin = WaysOrigin(https, http, datagrams.getsockname()[1], tls, tcp, folder / "ca.pem")
     config = Config()
