@@ -111,6 +111,9 @@ def test_check_needs_a_policy() -> None:
 # explain
 
 
+ENCRYPTED = "the payload is encrypted, so it cannot be read"
+
+
 def explain(*arguments: str | Path) -> dict[str, object]:
     result = call("explain", *arguments, "--json")
     assert result.exit_code == 0, result.output
@@ -179,6 +182,34 @@ def test_explain_in_words(policy: Path) -> None:
     assert "other rules:\n  russian pages\n    header: " in words
     words = call("explain", policy, "http://example.com").stdout
     assert words.startswith("no rule matches: left alone\nwhy not:\n  big videos\n    host: ")
+
+
+def test_explain_of_what_cannot_be_opened(tmp_path: Path) -> None:
+    path = tmp_path / "opaque.yaml"
+    path.write_text(
+        "version: 1\nname: opaque\nrules:\n"
+        "  - {name: photos, when: {host: .example.org, content: photo}, then: {rate: 8 kB/s}}\n"
+        "  - {name: phones, when: {client: {device: mobile}}, then: {rate: 8 kB/s}}\n"
+        "  - {name: all of it, when: {host: .example.org, port: 443}, then: {rate: 16 kB/s}}\n"
+    )
+    url = "https://app.example.org/photo.jpg"
+    told = ["--content-type", "image/jpeg", "--user-agent", IPHONE]
+    assert explain(path, url, *told)["rule"] == "photos"
+    answer = explain(path, url, *told, "--opaque")
+    assert answer["rule"] == "all of it"
+    assert answer["opaque"] is True
+    assert answer["content"] is None
+    assert answer["why_not"] == [
+        {"rule": "photos", "condition": "content", "reason": ENCRYPTED},
+        {
+            "rule": "phones",
+            "condition": "client",
+            "reason": f"the client is not `the one asked for`: {ENCRYPTED}",
+        },
+    ]
+    words = call("explain", path, url, "--opaque").stdout
+    assert "opaque:  nothing but host, port and client is known" in words
+    assert f"  photos\n    content: {ENCRYPTED}" in words
 
 
 @pytest.mark.parametrize(

@@ -112,6 +112,12 @@ class _Size(click.ParamType[int]):
 )
 @click.option("--size", type=_Size(), help="Size of the response's body, as in `100 KiB`.")
 @click.option("--status", type=click.IntRange(100, 599), default=200, show_default=True)
+@click.option(
+    "--opaque",
+    is_flag=True,
+    help="The connection cannot be opened (pinned certificate, ignored host, another protocol): "
+    "only host, port and client are known.",
+)
 @click.option("--json", "as_json", is_flag=True, help="For programs: rule, effects, why_not.")
 def explain_command(
     policy: str,
@@ -124,6 +130,7 @@ def explain_command(
     headers: tuple[str, ...],
     size: int | None,
     status: int,
+    opaque: bool,
     as_json: bool,
 ) -> None:
     """Say what POLICY does with the response to a request for URL, and why.
@@ -145,6 +152,7 @@ def explain_command(
             head=b"",
             client_address=client_ip,
             user=user,
+            opaque=opaque,
             time=time.time(),
         )
     except ValueError as fault:

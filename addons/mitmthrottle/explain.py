@@ -12,6 +12,9 @@ from urllib.parse import urlsplit
 
 from mitmthrottle.policy import Decider, Delay, Exchange, Policy, Stage, Then, Upload
 
+OPAQUE = "opaque:  nothing but host, port and client is known"
+OPAQUE_EFFECTS = "         the rate holds for the connection's bytes each way; a block is a reset"
+
 
 class WhyNotAnswer(TypedDict):
     """A rule that did not match, and the first condition that kept it from doing so."""
@@ -54,6 +57,8 @@ class Answer(TypedDict):
     """of the rule in its file, from 1"""
     content: str | None
     """photo, video, audio, websocket, or null for anything else"""
+    opaque: bool
+    """whether the question was about a connection that cannot be opened"""
     effects: Effects | None
     why_not: list[WhyNotAnswer]
 
@@ -96,6 +101,7 @@ def explain(policy: Policy, exchange: Exchange) -> Answer:
         "rule": decision.rule.name if decision.rule else None,
         "line": decision.rule.line if decision.rule else None,
         "content": decision.kind,
+        "opaque": exchange.opaque,
         "effects": _effects(decision.rule.then) if decision.rule else None,
         "why_not": [
             {"rule": why.rule, "condition": why.condition, "reason": why.reason}
@@ -113,6 +119,10 @@ def as_text(answer: Answer) -> str:
             f"rule:    {answer['rule']} (line {answer['line']})",
             f"effects: {answer['effects']['text']}",
         ]
+    if answer["opaque"]:
+        lines.append(OPAQUE)
+        if answer["rule"]:
+            lines.append(OPAQUE_EFFECTS)
     if answer["content"]:
         lines.append(f"content: {answer['content']}")
     if answer["why_not"]:
