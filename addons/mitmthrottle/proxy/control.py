@@ -26,6 +26,7 @@ class Control:
         self._use = use
         self._overrides: dict[str, Override] = {}
         self._reverts: dict[str, asyncio.TimerHandle] = {}
+        self._lasting: dict[str, Override | None] = {}  # what each of these goes back to
 
     def effective(self) -> Policy:
         """The policy with what commands have changed."""
@@ -62,6 +63,7 @@ class Control:
         for timer in self._reverts.values():
             timer.cancel()
         self._reverts.clear()
+        self._lasting.clear()
         self._overrides.clear()
 
     def _said(self, rule: Rule) -> str:
@@ -86,15 +88,16 @@ class Control:
         before = self._overrides.get(rule.name)
         if timer := self._reverts.pop(rule.name, None):
             timer.cancel()
-            before = None
+            before = self._lasting.pop(rule.name)
         self._set(rule.name, override)
         if seconds is not None:
             loop = asyncio.get_running_loop()
-            self._reverts[rule.name] = loop.call_later(seconds, self._revert, rule.name, before)
+            self._lasting[rule.name] = before
+            self._reverts[rule.name] = loop.call_later(seconds, self._revert, rule.name)
 
-    def _revert(self, name: str, before: Override | None) -> None:
+    def _revert(self, name: str) -> None:
         self._reverts.pop(name, None)
-        self._set(name, before)
+        self._set(name, self._lasting.pop(name))
 
     def _set(self, name: str, override: Override | None) -> None:
         if override is None:
