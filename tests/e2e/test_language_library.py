@@ -10,6 +10,7 @@ import datetime
 import subprocess
 import sys
 from collections.abc import Iterator
+from concurrent import futures
 from pathlib import Path
 
 import pytest
@@ -47,9 +48,7 @@ def library(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Library]:
             library.start(promise.name, path, promise.asks, promise.uploads, promise.shares)
         cafe = next(path for path in shipped_policies() if path.stem == "flaky-cafe")
         library.start("a full café", cafe, cafe_asks(), ())
-        for name, asks in {"presets": slow_asks(), "fast presets": fast_asks()}.items():
-            library.start(name, presets_policy(folder), asks, [ask.host for ask in asks
-                                                               if ask.upload_bytes])  # fmt: skip
+        start_presets(library, "presets", slow_asks())
         yield library
 
 
@@ -84,21 +83,18 @@ def test_each_policy_has_its_promise() -> None:
     assert {promise.policy for promise in PROMISES} == {path.stem for path in shipped_policies()}
 
 
-def test_check_passes_all() -> None:
-    done = checked(*shipped_policies())
+def test_check_passes_all(tmp_path: Path) -> None:
+    """As they are, and as they are tried here; it has something to say of the accidents only."""
+    copies = [copied(promise, tmp_path) for promise in PROMISES if promise.rewritten]
+    done = checked(*shipped_policies(), *copies)
     assert done.returncode == 0, done.stdout + done.stderr
-    warned = {
-        path.stem
-        for path in shipped_policies()
-        if f"{path.name}:" in done.stderr and "warning" in checked(path).stderr
-    }
-    assert warned == {promise.policy for promise in PROMISES if promise.warned}
+    warned = {Path(line.split(":")[0]).stem for line in done.stderr.splitlines() if line}
+    promised = {promise.policy for promise in PROMISES if promise.warned}
+    assert warned & {path.stem for path in shipped_policies()} == promised
 
 
 @pytest.mark.parametrize("promise", PROMISES, ids=lambda promise: promise.name)
 def test_a_policy_keeps_its_promise(promise: Promise, library: Library, figures: Figures) -> None:
-    path = copied(promise, library.folder)
-    assert checked(path).returncode == 0
     told = library.told[promise.name].result()
     for what, said in told.figures:
         figures.add(f"{promise.name}, {what}:", said)
@@ -160,6 +156,11 @@ def presets_policy(folder: Path) -> Path:
     return path
 
 
+def start_presets(library: Library, name: str, asks: list[Ask]) -> None:
+    uploads = [ask.host for ask in asks if ask.upload_bytes]
+    library.start(name, presets_policy(library.folder), asks, uploads)
+
+
 def host_of(name: str) -> str:
     return f"{name.replace('/', '-')}.example.org"
 
@@ -204,6 +205,9 @@ def up(name: str, at_s: float, seconds: float) -> Ask:
 def test_presets_are_the_links_that_they_name(
     which: str, library: Library, figures: Figures
 ) -> None:
+    if which == "fast presets":  # they take a core: not beside the others
+        futures.wait(library.told.values())
+        start_presets(library, which, fast_asks())
     told = library.told[which].result()
     for what, said in told.figures:
         figures.add(f"{what}:", said)
