@@ -20,6 +20,7 @@ from mitmthrottle.lab.proxy import RunningProxy, running_proxy
 
 from . import ways_clients as ways
 from .figures import Figures
+from .ways_browser import chromium, new_page
 from .ways_origin import ALT_SVC, EVENT_BYTES, WaysOrigin, event, running_ways_origin
 
 pytestmark = pytest.mark.e2e
@@ -152,6 +153,20 @@ def test_events_below_the_rate_come_as_they_are_sent(ways_: Ways, figures: Figur
     figures.add("server-sent events below the rate: longest gap (sent every 0.1)", max(gaps), "s")
     assert len(arrived.arrivals) >= 20
     assert max(gaps) < 0.2
+
+
+def test_what_a_service_worker_fetches_is_slowed_too(ways_: Ways, figures: Figures) -> None:
+    proxy = ways_.proxy
+    with (
+        chromium(proxy.ca_path, proxy=proxy.url, flags=["--disable-quic"]) as browser,
+        new_page(browser) as page,
+    ):
+        page.goto(f"https://{SLOW}/worker.html")
+        size, worker_start, seconds = page.evaluate("through('/bytes/128000')")
+    figures.add("service worker: 128 kB at 32000 B/s in", seconds, "s")
+    assert size == 128_000
+    assert worker_start > 0  # it went through the worker
+    assert size / seconds == pytest.approx(RATE, rel=0.05)
 
 
 def test_quic_is_refused_and_no_longer_offered_where_that_was_chosen(

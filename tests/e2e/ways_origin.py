@@ -34,6 +34,28 @@ USUAL = (443, 80, 7443, 7000)  # HTTPS, HTTP, its own protocol over TLS and in t
 EVENT_BYTES = 600  # of noise in a server-sent event
 ALT_SVC = 'h3=":443"; ma=86400, h2=":443"; ma=60'
 
+PAGES = {
+    "/worker.js": (
+        "text/javascript",
+        """self.addEventListener("install", () => self.skipWaiting())
+self.addEventListener("activate", event => event.waitUntil(clients.claim()))
+self.addEventListener("fetch", event => event.respondWith(fetch(event.request)))
+""",
+    ),
+    "/worker.html": (
+        "text/html",
+        """<!doctype html><title>A service worker</title><script>
+async function through(url) {
+  await navigator.serviceWorker.register("/worker.js")
+  while (!navigator.serviceWorker.controller) await new Promise(done => setTimeout(done, 20))
+  const size = (await (await fetch(url)).arrayBuffer()).byteLength
+  const entry = performance.getEntriesByName(new URL(url, location).href)[0]
+  return [size, entry.workerStart, (entry.responseEnd - entry.responseStart) / 1000]
+}
+</script>""",
+    ),
+}
+
 
 @dataclass(frozen=True, slots=True)
 class WaysOrigin:
@@ -164,7 +186,7 @@ async def _application(scope: Any, receive: Any, send: Any) -> None:
 
 
 async def _http(scope: Any, receive: Any, send: Any) -> None:
-    """/bytes/N, /events/N (server-sent), /slow-events/N (ten a second), PUT /sink."""
+    """/bytes/N, /events/N (server-sent), /slow-events/N (ten a second), PUT /sink, `PAGES`."""
     path = scope["path"].split("/")
     if path[1] == "sink":
         seen, size = hashlib.sha256(), 0
@@ -191,7 +213,9 @@ async def _http(scope: Any, receive: Any, send: Any) -> None:
             if path[1] == "slow-events":
                 await asyncio.sleep(0.1)
     else:
-        await _start(send, "text/plain", 0)
+        content_type, text = PAGES.get(scope["path"], ("text/plain", ""))
+        await _start(send, content_type, len(text))
+        await send({"type": "http.response.body", "body": text.encode(), "more_body": True})
     await send({"type": "http.response.body", "body": b"", "more_body": False})
 
 
