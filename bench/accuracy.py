@@ -24,6 +24,7 @@ from .record import Record
 HANDSHAKE_BYTES = 12_000  # of TLS and HTTP/2, on the wire, at most
 RATES_BYTES_PER_S = (2_000, 8_000, 16_000, 125_000, 1_250_000, 6_250_000, 25_000_000)
 ALONE_ABOVE_BYTES_PER_S = 2_000_000
+DISTURBED = 0.5  # of a core: one response leaves most of two idle
 CURVE_OF = 16_000  # the rate whose bytes over time are kept for the plot
 CURVE_S = 4.0
 
@@ -72,7 +73,7 @@ def measure(cases: Sequence[Case], seconds: float, prefix: Sequence[str]) -> cli
         duration_s=seconds + 1.0 + HANDSHAKE_BYTES / min(case.rate_bytes_per_s for case in cases),
         merge_s=0.0005,
     )
-    return client.run(plan, prefix=prefix, tries=3)
+    return client.run(plan, prefix=prefix, tries=2, disturbed=DISTURBED)
 
 
 def row(case: Case, record: Record, seconds: float, outcome: client.Outcome) -> dict[str, Any]:

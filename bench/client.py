@@ -50,20 +50,24 @@ class Outcome:
 
 
 def run(
-    plan: Plan, watch: int | None = None, prefix: Sequence[str] = (), tries: int = 1
+    plan: Plan,
+    watch: int | None = None,
+    prefix: Sequence[str] = (),
+    tries: int = 1,
+    disturbed: float = quiet.DISTURBED,
 ) -> Outcome:
     """Do a plan and wait for it.  `watch`: id of the program to measure meanwhile.
 
-    With more than one try: waits for a quiet machine, and does it again if others used too much of
-    it meanwhile; the least disturbed counts.  RuntimeError if the client fails or takes a minute
-    and a half longer than it may.
+    With more than one try: waits for a quiet machine, and does it again if others used more than
+    `disturbed` cores of it meanwhile; the least disturbed counts.  RuntimeError if the client
+    fails or takes a minute and a half longer than it may.
     """
+    if tries > 1:
+        quiet.wait_for_quiet(disturbed)
     outcomes = []
     for _ in range(tries):
-        if tries > 1:
-            quiet.wait_for_quiet()
         outcomes.append(finish(start(plan, prefix), plan, watch))
-        if outcomes[-1].elsewhere_cores < quiet.DISTURBED:
+        if outcomes[-1].elsewhere_cores < disturbed:
             break
     return min(outcomes, key=lambda outcome: outcome.elsewhere_cores)
 

@@ -45,12 +45,12 @@ class Look:
         return max(0.0, used / (self.at - earlier.at))
 
 
-def wait_for_quiet() -> bool:
+def wait_for_quiet(disturbed: float = DISTURBED) -> bool:
     """Wait until others leave the machine alone for a second; False if they do not."""
     give_up = time.monotonic() + LONGEST_WAIT_S
     while time.monotonic() < give_up:
         before = Look.now()
         time.sleep(1.0)
-        if Look.now().elsewhere_since(before) < DISTURBED:
+        if Look.now().elsewhere_since(before) < disturbed:
             return True
     return False
