@@ -20,6 +20,7 @@ from mitmthrottle.lab.proxy import RunningProxy, running_proxy
 
 from . import ways_clients as ways
 from .figures import Figures
+from .process import resident_bytes
 from .ways_browser import chromium, new_page
 from .ways_origin import ALT_SVC, EVENT_BYTES, WaysOrigin, event, running_ways_origin
 
@@ -153,6 +154,29 @@ def test_events_below_the_rate_come_as_they_are_sent(ways_: Ways, figures: Figur
     figures.add("server-sent events below the rate: longest gap (sent every 0.1)", max(gaps), "s")
     assert len(arrived.arrivals) >= 20
     assert max(gaps) < 0.2
+
+
+def test_what_is_relayed_waits_in_bounded_memory(ways_: Ways, figures: Figures) -> None:
+    """60 bodies of 20 MB that nobody lets through: their senders are stopped."""
+    connect = ways.through_connect(ways_.proxy.port)
+    hidden = ways.over_tls(connect, ways_.origin.ca_path)
+    opened = ways.over_tls(connect, ways_.proxy.ca_path, "http/1.1")
+    ways.own_get(hidden, HIDDEN, 7443, 10)
+    before = resident_bytes(ways_.proxy.pid)
+    socks = []
+    for _ in range(20):
+        for dial, host, port in ((hidden, HIDDEN, 7443), (connect, SLOW, 7000)):
+            socks.append(dial(host, port))
+            socks[-1].sendall(b"?20000000\n")
+        talk = ways.WebSocket(opened, SLOW, 443)
+        talk.ask(20_000_000)
+        socks.append(talk.sock)
+    time.sleep(4.0)
+    each = (resident_bytes(ways_.proxy.pid) - before) / len(socks)
+    for sock in socks:
+        sock.close()
+    figures.add("protocols, relayed bodies of 20 MB: the proxy holds of each", each / 1024, "KiB")
+    assert each < 1_000_000
 
 
 def test_what_a_service_worker_fetches_is_slowed_too(ways_: Ways, figures: Figures) -> None:

@@ -232,9 +232,12 @@ class WebSocket:
         if b" 101 " not in head.split(b"\r\n", 1)[0]:
             raise ConnectionError(f"the upgrade was answered with {head!r}")
 
+    def ask(self, count: int) -> None:
+        self.sock.sendall(self._frames.send(TextMessage(f"GET {count}")))
+
     def get(self, count: int) -> Arrived:
         arrived = Arrived()
-        self.sock.sendall(self._frames.send(TextMessage(f"GET {count}")))
+        self.ask(count)
         while arrived.size < count and (data := self.sock.recv(1 << 16)):
             self._frames.receive_data(data)
             for event in self._frames.events():
