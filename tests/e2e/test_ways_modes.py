@@ -41,8 +41,8 @@ POLICY = f"""
 version: 1
 name: modes
 rules:
-  - name: everything of a host
-    when: {{host: .slow.example}}
+  - name: everything of a host, for those who come from where the tests do
+    when: {{host: .slow.example, client: {{address: [127.0.0.1, {netns.CLIENT[0]}, 10.0.0.1]}}}}
     then: {{rate: 256 kbit/s, upload: {{rate: 256 kbit/s}}}}
   - name: an address, where nobody names a host
     when: {{host: [{netns.ORIGIN[0]}, {wireguard.FAR}], port: 7000}}
