@@ -9,7 +9,8 @@ import contextlib
 import itertools
 import threading
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from concurrent import futures
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass, field
 from functools import partial
@@ -26,6 +27,7 @@ from .language_sink import Sink, running_sink
 from .nginx import Nginx, running_nginx
 
 DESKTOPS = 40
+_MORE_TRIES = 2
 _NETS = itertools.count(20)  # 127.20.0.0/16 and on: no two policies share a client's address
 
 
@@ -41,31 +43,39 @@ class Library:
     sink: Sink
     folder: Path
     pool: ThreadPoolExecutor
-    told: dict[str, Future[Told]] = field(default_factory=dict)
+    _jobs: dict[str, Callable[[], Told]] = field(default_factory=dict)
+    _told: dict[str, Future[Told]] = field(default_factory=dict)
     starting: threading.Lock = field(default_factory=threading.Lock)
     """Held while a proxy starts, which takes a core: the others are being measured."""
 
-    def start(self, name: str, path: Path, asks: Sequence[Ask], uploads: Sequence[str],
-              shares: Sequence[Share] = (), options: Sequence[str] = ()) -> None:  # fmt: skip
-        """Try a policy as soon as there is room; `told[name]` is what came of it."""
-        self.told[name] = self.pool.submit(self._tries, path, asks, uploads, shares, options)
-
-    def _tries(
+    def start(
         self,
+        name: str,
         path: Path,
         asks: Sequence[Ask],
         uploads: Sequence[str],
-        shares: Sequence[Share],
-        options: Sequence[str],
-    ) -> Told:
-        """Twice where need be: other programs may take the machine for a moment, and a policy that
-        is not kept is not kept twice."""
-        told = self._try(path, asks, uploads, shares, options)
-        if not told.faults:
-            return told
-        again = self._try(path, asks, uploads, shares, options)
-        again.figures += [("wrong at the first try only", fault) for fault in told.faults]
-        return again
+        shares: Sequence[Share] = (),
+        options: Sequence[str] = (),
+    ) -> None:
+        """Try a policy as soon as there is room; `outcome` is what came of it."""
+        self._jobs[name] = partial(self._try, path, asks, uploads, shares, options)
+        self._told[name] = self.pool.submit(self._jobs[name])
+
+    def outcome(self, name: str) -> Told:
+        """What was said. What was wrong is tried again, alone, twice at most: other programs may
+        take the machine for a moment, but a promise that is not kept is not kept ever."""
+        told = self._told[name].result()
+        for _ in range(_MORE_TRIES):
+            if not told.faults:
+                break
+            self.wait()
+            before, told = told, self._jobs[name]()
+            told.figures += [("wrong before:", fault) for fault in before.faults]
+        return told
+
+    def wait(self) -> None:
+        """Until all that was started is over."""
+        futures.wait(self._told.values())
 
     def _try(
         self,

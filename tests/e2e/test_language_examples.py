@@ -171,7 +171,7 @@ def test_each_example_is_tried() -> None:
 @pytest.mark.parametrize("name", ["then", "when", "users", "share", *WHOLE])
 def test_examples_do_as_the_page_says(name: str, library: Library, figures: Figures) -> None:
     load_policy_with_warnings(library.folder / f"{name}.yaml")
-    told = library.told[name].result()
+    told = library.outcome(name)
     for what, said in told.figures:
         figures.add(f"{name}: {what}:", said)
     assert told.figures
