@@ -9,6 +9,7 @@ from __future__ import annotations
 import os
 import re
 import subprocess
+import sys
 import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -17,7 +18,7 @@ import pytest
 
 from mitmthrottle.lab import netns
 from mitmthrottle.lab.site import media
-from mitmthrottle.lab.transparent import Lab, running_lab
+from mitmthrottle.lab.transparent import TAG, Lab, running_lab
 
 from .figures import Figures
 from .ways_browser import chromium, new_page
@@ -208,3 +209,25 @@ def test_chromium_without_a_proxy_setting(lab: Lab, figures: Figures, artifacts:
                 # A short photo shows its first piece more: 25 ms of the rate at once.
                 rel = 0.01 if name == "photo-large.jpg" else 0.03
                 assert rate == pytest.approx(RATE, rel=rel)
+
+
+def test_make_lab_and_make_lab_down() -> None:
+    """What the two commands start, in the background, and that nothing of it stays."""
+
+    def module(what: str) -> subprocess.CompletedProcess[str]:
+        command = [sys.executable, "-m", "mitmthrottle.lab.transparent", what]
+        return subprocess.run(command, capture_output=True, text=True, check=False, timeout=60)
+
+    up = module("up")
+    try:
+        assert up.returncode == 0, up.stderr
+        fetch = next(line for line in up.stdout.splitlines() if "https://example.org/" in line)
+        assert module("up").returncode == 1  # it is up already
+        tried = subprocess.run(fetch, shell=True, capture_output=True, text=True, check=True)
+        assert float(tried.stdout.split()[0]) > 10 * RATE  # the control host
+    finally:
+        down = module("down")
+    assert down.returncode == 0, down.stderr
+    left = subprocess.run(["ip", "netns"], capture_output=True, text=True, check=True).stdout
+    assert f"{TAG}-" not in left
+    assert module("down").returncode == 0  # nothing to do
