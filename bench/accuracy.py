@@ -37,6 +37,7 @@ class Case:
     protocol: str
     rate_bytes_per_s: int
     link: Link
+    path: str
 
     @property
     def name(self) -> str:
@@ -66,9 +67,7 @@ def relays(folder: Path, rates: Sequence[int]) -> Iterator[tuple[Origin, list[Pe
 def measure(cases: Sequence[Case], seconds: float, prefix: Sequence[str]) -> client.Outcome:
     plan = Plan(
         links=tuple({case.link.name: case.link for case in cases}.values()),
-        jobs=tuple(
-            Job(case.name, case.link.name, f"/{case.rate_bytes_per_s}/big") for case in cases
-        ),
+        jobs=tuple(Job(case.name, case.link.name, case.path) for case in cases),
         # From the request on.  Where packets are shaped, the TLS handshake is slow as well.
         duration_s=seconds + 1.0 + HANDSHAKE_BYTES / min(case.rate_bytes_per_s for case in cases),
         merge_s=0.0005,
@@ -125,10 +124,27 @@ class Run:
                     self.curves[case.program] = curve(record)
 
 
+def relayed_cases(origin: Origin, running: Sequence[Peer], rates: Sequence[int]) -> list[Case]:
+    """Everybody relays the origin; nginx, whose limit works otherwise then, also sends itself."""
+    cases = [
+        Case(peer.name, protocol, rate, peer.link(protocol), f"/{rate}/big")
+        for rate in rates
+        for peer in running
+        for protocol in peer.protocols
+    ]
+    ports = {"h1": origin.plain_port, "h2": origin.tls_port}
+    for protocol, port in ports.items():
+        link = Link(f"nginx-{protocol}", protocol, "127.0.0.1", port, "127.0.0.1", False)
+        cases += [
+            Case("nginx, own file", protocol, rate, link, f"/limit/{rate}/big") for rate in rates
+        ]
+    return cases
+
+
 def shaped_cases(shaped: Shaped, origin: Origin, rates: Sequence[int]) -> list[Case]:
     ports = {"h1": origin.plain_port, "h2": origin.tls_port}
     return [
-        Case("tc tbf", protocol, rate, shaped.link(rate, protocol, port))
+        Case("tc tbf", protocol, rate, shaped.link(rate, protocol, port), f"/{rate}/big")
         for rate in rates
         for protocol, port in ports.items()
     ]
@@ -167,13 +183,8 @@ def main(seconds: float, quick: bool) -> None:
     with tempfile.TemporaryDirectory(prefix="bench-") as name:
         folder = Path(name)
         folder.chmod(0o755)  # Squid and nginx read in it under users of their own
-        with relays(folder, rates) as (_, running):
-            run.over([
-                Case(peer.name, protocol, rate, peer.link(protocol))
-                for rate in rates
-                for peer in running
-                for protocol in peer.protocols
-            ])  # fmt: skip
+        with relays(folder, rates) as (origin, running):
+            run.over(relayed_cases(origin, running, rates))
         with (
             netns.shaped_links(rates) as shaped,
             running_origin(folder / "tbf", shaped.at_server, "0.0.0.0") as origin,

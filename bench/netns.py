@@ -70,9 +70,9 @@ def _make_link(server: str, client: str, number: int, rate_bytes_per_s: int) -> 
         _ip("-n", namespace, "addr", "add", f"198.18.{number}.{last}/30", "dev", device)
         _ip("-n", namespace, "link", "set", device, "up")
     # The customary settings: a burst of 10 ms of the rate and at least two packets, a queue of
-    # 100 ms and at least ten packets.
+    # 100 ms and at least a hundred packets; with less, slow rates lose packets and TCP falters.
     burst = max(int(rate_bytes_per_s * 0.01), 2 * MTU_BYTES)
-    queue = max(int(rate_bytes_per_s * 0.1), 10 * MTU_BYTES)
+    queue = max(int(rate_bytes_per_s * 0.1), 100 * MTU_BYTES)
     subprocess.run(
         ["ip", "netns", "exec", server, "tc", "qdisc", "add", "dev", near, "root", "tbf",
          "rate", f"{rate_bytes_per_s * 8}bit", "burst", str(burst), "limit", str(queue)],
