@@ -111,9 +111,10 @@ def test_the_target_is_found_slowed_and_the_control_is_not(
     assert sum(each.slowed for each in controls) == 0
     assert sum(each.slowed for each in texts) == (PAIRS if text_slowed else 0)
     # A converging value such as 128 kbit/s is what a shaper or policer gives away.
-    means = [each.one_bytes_per_s for each in found]
+    # All but two at each end, since the machine may have been busy with something else.
+    means = sorted(each.one_bytes_per_s for each in found)
     assert statistics.median(means) == pytest.approx(rate, rel=0.25)
-    assert max(means) < 1.1 * min(means)
+    assert means[-3] < 1.1 * means[2]
 
 
 def tell(figures: Figures, policy: str, what: str, found: list[Comparison]) -> None:

@@ -32,6 +32,9 @@ rules:
      then: {upload: {rate: {limit: 800 kbit/s, per: client}}}}
   - {name: large upload, when: {host: large-upload.example.org}, then: {upload: {rate: 128 kbit/s}}}
 """
+# What the client's and the proxy's kernel let a socket hold: net.ipv4.tcp_wmem and tcp_rmem are 4
+# and 6 MB at most by default, and somewhat more is counted. None of it is the proxy's memory.
+SOCKETS_HOLD_BYTES = 14_000_000
 HOSTS = ("upload", "late-upload", "shared-upload", "large-upload")
 
 
@@ -113,7 +116,7 @@ def test_a_large_upload_does_not_pile_up(protocol: str, lab: Lab, figures: Figur
     figures.add(f"upload of 50 MB at 128 kbit/s, {protocol}: rate", rate * 8e-3, "kbit/s")
     assert near(rate, 16_000)
     assert grown < 4_000_000
-    assert done.taken_bytes < 8_000_000
+    assert done.taken_bytes < SOCKETS_HOLD_BYTES
     assert not received.complete
 
 
