@@ -210,14 +210,15 @@ def plot(kept: dict[str, Any]) -> str:
         parts.append(panel.frame())
         counts = [0.0] * round(PLOT_S / WINDOW_S)
         for when, size in curve:
-            number = math.floor(when / WINDOW_S)
+            number = math.floor((when + AHEAD_S) / WINDOW_S)
             if number < len(counts):
                 counts[number] += size
         wide = panel.x(WINDOW_S) - panel.x(0) - 1
         for number, count in enumerate(counts):
             y = panel.y(min(panel.highest, count * 8e-3 / WINDOW_S))
+            x = panel.x(number * WINDOW_S - AHEAD_S) + 0.5
             parts.append(
-                f'<rect x="{panel.x(number * WINDOW_S) + 0.5:.1f}" y="{y:.1f}" width="{wide:.1f}" '
+                f'<rect x="{x:.1f}" y="{y:.1f}" width="{wide:.1f}" '
                 f'height="{panel.y(0) - y:.1f}" fill="{COLOURS[how]}"/>'
             )
         y = panel.y(rate * 8e-3)
