@@ -1,7 +1,8 @@
 """Whose turn it is to start: `requests: 10 / min`.
 
 Rule: aiolimiter counts.  Starts are whole, all of one size and at a rate that does not change, so
-what makes it unfit for bytes does not matter here.
+what makes it unfit for bytes does not matter here.  But it does not keep the order in which they
+came (each waiter tries again by itself), so only the first in line asks it.
 """
 
 from __future__ import annotations
@@ -16,15 +17,31 @@ from mitmthrottle.policy import RequestLimit
 from .effects import Parties
 
 
+class _Line:
+    """Those who wait for one limiter, first come first served (as asyncio's lock wakes them)."""
+
+    def __init__(self, limit: RequestLimit) -> None:
+        self.limiter = AsyncLimiter(limit.count, limit.period_s)
+        self.new_at = 0.0  # the loop's time at which it will be as if new
+        self._first = asyncio.Lock()
+
+    @property
+    def is_new(self) -> bool:
+        return not self._first.locked() and self.limiter.has_capacity(self.limiter.max_rate)
+
+    async def wait(self) -> None:
+        async with self._first:
+            await self.limiter.acquire()
+
+
 class Turns:
     """The limits on starts that responses share, by rule and party."""
 
     def __init__(self) -> None:
-        # With the loop's time at which each will be as if new, the least lately used first.
-        self._limiters: dict[Hashable, tuple[AsyncLimiter, float]] = {}
+        self._lines: dict[Hashable, _Line] = {}  # the least lately used first
 
     def __len__(self) -> int:
-        return len(self._limiters)
+        return len(self._lines)
 
     def take(
         self,
@@ -36,29 +53,30 @@ class Turns:
         """Call `then` when it may start.  Cancel the task when it need not any more."""
         loop = asyncio.get_running_loop()
         self._sweep(loop.time())
-        limiters = [
-            self._limiter((rule_name, limit.per, parties.behind(limit.per)), limit, loop.time())
+        lines = [
+            self._line((rule_name, limit.per, parties.behind(limit.per)), limit, loop.time())
             for limit in limits
         ]
-        return loop.create_task(self._wait(limiters, then))
+        return loop.create_task(self._wait(lines, then))
 
-    async def _wait(self, limiters: list[AsyncLimiter], then: Callable[[], None]) -> None:
-        for limiter in limiters:
-            await limiter.acquire()
+    async def _wait(self, lines: list[_Line], then: Callable[[], None]) -> None:
+        for line in lines:
+            await line.wait()
         then()
 
-    def _limiter(self, key: Hashable, limit: RequestLimit, now: float) -> AsyncLimiter:
-        limiter, _ = self._limiters.pop(key, (None, 0.0))
+    def _line(self, key: Hashable, limit: RequestLimit, now: float) -> _Line:
+        line = self._lines.pop(key, None)
         wanted = (limit.count, limit.period_s)
-        if limiter is None or (limiter.max_rate, limiter.time_period) != wanted:
-            limiter = AsyncLimiter(*wanted)
-        self._limiters[key] = (limiter, now + limit.period_s)
-        return limiter
+        if line is None or (line.limiter.max_rate, line.limiter.time_period) != wanted:
+            line = _Line(limit)
+        self._lines[key] = line
+        line.new_at = now + limit.period_s
+        return line
 
     def _sweep(self, now: float) -> None:
         """Forget limiters that nobody has used for their period and nobody waits for."""
-        for key, (limiter, new_at) in list(self._limiters.items()):
-            if new_at > now:
+        for key, line in list(self._lines.items()):
+            if line.new_at > now:
                 break
-            if limiter.has_capacity(limiter.max_rate):
-                del self._limiters[key]
+            if line.is_new:
+                del self._lines[key]
