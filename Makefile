@@ -26,8 +26,10 @@ demo: $(VENV)/.lab
 test: $(VENV)/.dev
 	@$(BIN)/python -m pytest -m "not e2e" $(PYTEST_OPTIONS)
 
+# Most of them wait most of the time.
 e2e: $(VENV)/.dev
-	@$(BIN)/python -m pytest -m e2e $(PYTEST_OPTIONS)
+	@$(BIN)/python -m pytest -m "e2e and not alone" -n 3 --dist loadfile $(PYTEST_OPTIONS)
+	@$(BIN)/python -m pytest -m "e2e and alone" $(PYTEST_OPTIONS)
 
 lint: $(VENV)/.dev
 	@$(BIN)/ruff check .

@@ -6,6 +6,7 @@ import os
 import textwrap
 from collections.abc import Callable, Iterator
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -31,6 +32,20 @@ SPARSE = {
 
 def pytest_configure(config: pytest.Config) -> None:
     config.stash[_FIGURES] = Figures()
+    if config.pluginmanager.hasplugin("dsession"):
+        config.pluginmanager.register(_Gathering())
+
+
+class _Gathering:
+    """With pytest-xdist: what each worker has measured comes to the one that prints."""
+
+    def pytest_testnodedown(self, node: Any, error: object) -> None:
+        node.config.stash[_FIGURES].lines += getattr(node, "workeroutput", {}).get("figures", [])
+
+
+def pytest_sessionfinish(session: pytest.Session) -> None:
+    if (output := getattr(session.config, "workeroutput", None)) is not None:
+        output["figures"] = session.config.stash[_FIGURES].lines
 
 
 def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:

@@ -19,7 +19,7 @@ from .http1 import http1
 from .http2 import http2
 from .nginx import Nginx
 
-pytestmark = pytest.mark.e2e
+pytestmark = [pytest.mark.e2e, pytest.mark.alone]
 
 RATES = {"64k": 8_000, "128k": 16_000, "1M": 125_000, "10M": 1_250_000, "50M": 6_250_000}
 TEXTS = {

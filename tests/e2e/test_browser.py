@@ -20,7 +20,7 @@ from mitmthrottle.lab.site import media
 from .figures import Figures
 from .nginx import Nginx
 
-pytestmark = pytest.mark.e2e
+pytestmark = [pytest.mark.e2e, pytest.mark.alone]
 
 PHOTO_RATE, ENOUGH_RATE, SCARCE_RATE = 16_000, 50_000, 8_000
 POLICY = """

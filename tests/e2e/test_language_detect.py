@@ -23,7 +23,7 @@ from .figures import Figures
 from .http1 import http1
 from .language_replay import Comparison, compare, recording, running_replay
 
-pytestmark = pytest.mark.e2e
+pytestmark = [pytest.mark.e2e, pytest.mark.alone]
 
 TARGET, CONTROL = "pbs.twimg.com", "images.example.org"
 PHONE = (

@@ -18,6 +18,7 @@ SECONDS = 30.0
 
 
 @pytest.mark.e2e
+@pytest.mark.alone
 @pytest.mark.timeout(180)
 def test_a_policer_is_told_from_a_shaper_by_its_windows(figures: Figures, artifacts: Path) -> None:
     records = policer.measure(SECONDS)

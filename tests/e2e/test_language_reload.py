@@ -25,7 +25,7 @@ from .language_upload import Http2Upload
 from .nginx import Nginx
 from .process import resident_bytes, wait_for
 
-pytestmark = pytest.mark.e2e
+pytestmark = [pytest.mark.e2e, pytest.mark.alone]
 
 
 @pytest.fixture(scope="module")

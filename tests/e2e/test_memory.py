@@ -19,7 +19,7 @@ from .http2 import http2
 from .nginx import Nginx
 from .process import resident_bytes
 
-pytestmark = pytest.mark.e2e
+pytestmark = [pytest.mark.e2e, pytest.mark.alone]
 
 RATE = 16_000
 HOST = "photos.example.org"

@@ -19,7 +19,7 @@ from .process import connections, resident_bytes, wait_for
 from .ways_bad_peers import WAYS, all_of_them
 from .ways_origin import running_ways_origin
 
-pytestmark = pytest.mark.e2e
+pytestmark = [pytest.mark.e2e, pytest.mark.alone]
 
 RATE, SIZE, PEERS = 32_000, 288_000, 200  # nine seconds
 SLOW, HIDDEN = "a.slow.example", "hidden.slow.example"

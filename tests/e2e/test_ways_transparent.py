@@ -23,7 +23,7 @@ from mitmthrottle.lab.transparent import TAG, Lab, running_lab
 from .figures import Figures
 from .ways_browser import chromium, new_page
 
-pytestmark = pytest.mark.e2e
+pytestmark = [pytest.mark.e2e, pytest.mark.alone]
 
 RATE = 16_000
 # The lab's page takes its fourth photo from the fourth.
