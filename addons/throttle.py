@@ -1,3 +1,4 @@
+from mitmthrottle import watch
 from mitmthrottle.proxy.addon import Throttle
 
-addons = [Throttle()]
+addons = [throttle := Throttle(), *watch.addons(throttle)]

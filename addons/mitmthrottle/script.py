@@ -2,6 +2,7 @@
 is its twin. Rule: nothing but the list of addons, so that mitmproxy may load it again.
 """
 
+from mitmthrottle import watch
 from mitmthrottle.proxy.addon import Throttle
 
-addons = [Throttle()]
+addons = [throttle := Throttle(), *watch.addons(throttle)]

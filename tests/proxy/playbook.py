@@ -186,10 +186,10 @@ def wire(policy: str) -> Iterator[Wire]:
         if tctx.master.addons.get("proxyserver") is None:
             tctx.master.addons.add(proxyserver)
         parsed = parse_policy(policy, "policy.yaml")
-        addon._path = Path("policy.yaml")
+        addon._path = addon.marks.path = Path("policy.yaml")
         addon._running = True
         addon.control.policy = parsed
-        addon.engine = Engine(parsed, proxyserver, clock, addon)
+        addon.engine = Engine(parsed, proxyserver, clock, addon.watchers, addon.marks)
         patch = Patch(addon.engine)
         patch.install()
         try:

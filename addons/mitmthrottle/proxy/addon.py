@@ -14,20 +14,19 @@ from mitmproxy import command, ctx, dns, exceptions, http, tls
 from mitmproxy.addonmanager import Loader
 from mitmproxy.addons.proxyserver import Proxyserver
 from mitmproxy.connection import Client
-from mitmproxy.hooks import UpdateHook
 from mitmproxy.proxy import layer
 from mitmproxy.proxy.server_hooks import ServerConnectionHookData
 
-from mitmthrottle.policy import Policy, PolicyError, Rule, find_policy, load_policy
+from mitmthrottle.policy import Policy, PolicyError, find_policy, load_policy
 
-from . import cork, credit, engine, live, mark, quic
+from . import cork, credit, engine, live, quic
 from .control import Control
 from .engine import Engine
-from .gate import Gate
 from .guard import require_known_mitmproxy
-from .outcome import Outcome
+from .mark import Marks
 from .patch import Patch, widen
 from .pinned import Pinned
+from .watcher import Watcher, Watchers
 
 logger = logging.getLogger(__name__)
 
@@ -38,16 +37,21 @@ class Throttle:
     def __init__(self) -> None:
         self.engine: Engine | None = None
         self.control = Control(self._use)
+        self.watchers = Watchers()
+        self.marks = Marks()
         self._path: Path | None = None
+        self._reloads = 0  # how often a newer file has taken over
         self._content: bytes | None = None  # of the policy file, when it was loaded
         self._patch: Patch | None = None
         self._live: live.LiveFile | None = None
         self._running = False
         self._pinned = Pinned()
 
-    @property
-    def policy_file(self) -> str:
-        return self._path.name if self._path else ""
+    def watch(self, watcher: Watcher) -> None:
+        """Tell this one what happens, from now on."""
+        self.watchers.add(watcher)
+        if self.engine is not None:
+            watcher.policy_in_force(self.engine.policy, self._path, self._reloads)
 
     # -- options and commands
 
@@ -162,16 +166,27 @@ class Throttle:
         """Slow by this policy from now on."""
         if not self._running:
             return
+        self.marks.path = self._path
         if self.engine is not None:
-            self.engine.change_policy(policy)
-            return
+            self.engine.change_policy(policy, self._version(policy))
+        else:
+            self._begin(policy)
+        self.watchers.policy_in_force(policy, self._path, self._reloads)
+
+    def _begin(self, policy: Policy) -> None:
         proxyserver = ctx.master.addons.get("proxyserver")
         if not isinstance(proxyserver, Proxyserver):
             raise exceptions.OptionsError("mitmthrottle needs mitmproxy's proxyserver addon")
-        self.engine = engine.start(policy, proxyserver, self)
+        self.engine = engine.start(policy, proxyserver, self.watchers, self.marks)
+        self.engine.version = self._version(policy)
         self._patch = Patch(self.engine)
         self._patch.install()
         logger.info("mitmthrottle: %s, %d rules", policy.name, len(policy.rules))
+
+    def _version(self, policy: Policy) -> str:
+        """See record.py."""
+        changed = "" if policy is self.control.policy else "+"
+        return f"{self._content.hex()[:12] if self._content else ''}{changed}"
 
     def _watch(self, path: Path) -> None:
         if self._live is not None:
@@ -180,11 +195,15 @@ class Throttle:
 
     def _reloaded(self, policy: Policy) -> None:
         self.control.policy = policy
+        if self._live is not None:
+            self._content = self._live.content
+        self._reloads += 1
         self._use(self.control.effective())
         logger.info("mitmthrottle: a new %s took over, %d rules", policy.name, len(policy.rules))
 
     def _broken(self, error: PolicyError) -> None:
         logger.error("mitmthrottle: the last good policy stays in force, since\n%s", error)
+        self.watchers.policy_refused(error)
 
     def _stop(self) -> None:
         if self._live is not None:
@@ -197,6 +216,7 @@ class Throttle:
         if self.engine is not None:
             self.engine.stop()
             self.engine = None
+            self.watchers.stopped()
 
     # -- mitmproxy's hooks
 
@@ -267,15 +287,3 @@ class Throttle:
     def _failed(self, what: str) -> None:
         if self.engine is not None:
             self.engine.failed(what)
-
-    # -- what the engine tells us
-
-    def matched(self, flow: http.HTTPFlow, rule: Rule) -> None:
-        mark.mark_start(flow, rule, self.policy_file)
-
-    def ended(self, flow: http.HTTPFlow, outcome: Outcome) -> None:
-        mark.mark_end(flow, outcome, self.policy_file)
-        ctx.master.addons.trigger(UpdateHook([flow]))
-
-    def uploaded(self, flow: http.HTTPFlow, gate: Gate, outcome: str) -> None:
-        mark.mark_upload(flow, gate, outcome)

@@ -6,15 +6,17 @@ are for what comes down.  Nobody can tell a request from a response in there.
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Literal
+from typing import TYPE_CHECKING
 
 from mitmproxy.connection import Connection
+from mitmproxy.flow import Flow
 from mitmproxy.proxy import context
 
 from mitmthrottle.policy import Exchange, Rule, Then
 
 from . import effects
 from .held import Held
+from .record import Direction
 
 if TYPE_CHECKING:
     from .engine import Engine
@@ -29,13 +31,14 @@ class PacedDirection(Held):
         ctx: context.Context,
         exchange: Exchange,
         rule: Rule,
-        direction: Literal["down", "up"],
-        *,
-        first_bytes_wait: bool,
+        direction: Direction,
+        flow: Flow | None,
     ) -> None:
-        super().__init__(engine, ctx.client, exchange)
+        super().__init__(engine, ctx.client, exchange, flow)
         self.direction = direction
-        self._first_bytes_wait = first_bytes_wait and direction == "down"
+        self.kind = "opaque" if exchange.opaque else "websocket"
+        # The answer to a WebSocket's handshake has had its delay already.
+        self._first_bytes_wait = exchange.opaque and direction == "down"
         self.then = rule.then
         self._receiver: Connection = ctx.client if direction == "down" else ctx.server
         self.follow(rule)
@@ -45,17 +48,15 @@ class PacedDirection(Held):
     def receiver(self) -> Connection:
         return self._receiver
 
-    def record(self, outcome: str) -> None:
-        self.engine.record_opaque(self, outcome)
+    @property
+    def asked_bytes_per_s(self) -> float | None:
+        return effects.lowest(self._limits(self.rule, self.then).rate) if self.rule else None
 
     def follow(self, rule: Rule) -> None:
         first = self.rule is None
         self.rule = rule
         self.then = self._says_now(rule)
-        if self.direction == "down":
-            limits = effects.Limits.of(rule.name, self.then)
-        else:
-            limits = self._up(rule, self.then)
+        limits = self._limits(rule, self.then)
         if first and self._first_bytes_wait:
             seed = (self.engine.seed, rule.name, self.exchange.serial)
             delay = effects.delay_s(self.then, *seed)
@@ -66,8 +67,10 @@ class PacedDirection(Held):
             delay,
         )
 
-    def _up(self, rule: Rule, then: Then) -> effects.Limits:
-        """`upload` if the rule has one, else the same as down: nobody can tell which is which."""
+    def _limits(self, rule: Rule, then: Then) -> effects.Limits:
+        """Up: `upload` if the rule has one, else as down: nobody can tell which is which."""
+        if self.direction == "down":
+            return effects.Limits.of(rule.name, then)
         upload = then.upload
         rate, burst = (upload.rate, upload.burst) if upload else (then.rate, then.burst)
         return effects.Limits((rule.name, "upload"), rate, burst, then.as_ == "policer")

@@ -84,6 +84,11 @@ def budgets_for(
     return tuple(budget for _, budget in found)
 
 
+def lowest(rates: tuple[RateLimit, ...]) -> float | None:
+    """The lowest of these rates in bytes/s, whoever shares it; None without one."""
+    return min((limit.limit_bytes_per_s for limit in rates), default=None)
+
+
 def sampled_s(delay: Delay | None, *seed: object) -> float:
     """Seconds before the first byte.  The same seed always gives the same."""
     if delay is None:

@@ -10,12 +10,11 @@ import asyncio
 import logging
 import time
 from collections import Counter, defaultdict
-from dataclasses import replace
-from typing import Protocol
 
 from mitmproxy import http
 from mitmproxy.addons.proxyserver import Proxyserver
 from mitmproxy.connection import Client
+from mitmproxy.flow import Flow
 from mitmproxy.proxy import context
 
 from mitmthrottle.pacing import Quotas, Shared, piece_s
@@ -25,41 +24,40 @@ from . import block
 from .connections import Connections
 from .direction import PacedDirection
 from .facts import exchange_of, host_of, is_address, upload_of
-from .gate import Gate
 from .held import Held
-from .outcome import Outcome
+from .mark import Marks
 from .paced import PacedResponse
 from .turns import Turns
 from .upload import PacedUpload
 from .wake import LONGEST_TICK_S, SHORTEST_TICK_S, Clock
+from .watcher import Watchers
 
 logger = logging.getLogger(__name__)
-
-
-class Watcher(Protocol):
-    """Who is told what happens to flows."""
-
-    def matched(self, flow: http.HTTPFlow, rule: Rule) -> None: ...
-    def ended(self, flow: http.HTTPFlow, outcome: Outcome) -> None: ...
-    def uploaded(self, flow: http.HTTPFlow, gate: Gate, outcome: str) -> None: ...
 
 
 class Engine:
     """One running throttle."""
 
     def __init__(
-        self, policy: Policy, proxyserver: Proxyserver, clock: Clock, watcher: Watcher
+        self,
+        policy: Policy,
+        proxyserver: Proxyserver,
+        clock: Clock,
+        watchers: Watchers,
+        marks: Marks,
     ) -> None:
         self.clock = clock
         self.schedule = clock.schedule
         self.shared = Shared()
         self.quotas = Quotas()
         self.turns = Turns()
+        self.version = ""  # of the policy, see record.py
         self.counts: Counter[str] = Counter()  # outcomes, and `failed`: flows passed on an error
         self.paced_responses = 0
         self._stopped = False
         self.connections = Connections(proxyserver)
-        self._watcher = watcher
+        self.watchers = watchers
+        self.marks = marks
         self._blocked: dict[str, Rule] = {}  # blocked at their request, by flow
         # Decided in a hook, not yet begun by the stream:
         self._responses: dict[str, PacedResponse] = {}
@@ -94,20 +92,23 @@ class Engine:
         known = [name for name in names if name and not is_address(name)]
         return not known or any(self._decider.might_match_host(name) for name in known)
 
+    @property
+    def elapsed_s(self) -> float:
+        """Since the policy's start."""
+        return self.now() - self.policy_started
+
     def decide(self, exchange: Exchange) -> Decision:
-        elapsed = self.now() - self.policy_started
-        return self._decider.decide(replace(exchange, elapsed_s=elapsed))
+        return self._decider.decide(exchange)
 
     def request_came(self, flow: http.HTTPFlow) -> None:
         """Where the request alone tells that it will be blocked, the origin is not asked; and its
         body may have an `upload` rule."""
         if not (self._blocks or self._uploads_paced) or not self.concerns(flow):
             return
-        elapsed = self.now() - self.policy_started
-        exchange = replace(exchange_of(flow, self._next_serial()), elapsed_s=elapsed)
+        exchange = exchange_of(flow, self._next_serial(), self.elapsed_s)
         rule = self._decider.decide_request(exchange).rule
         if rule is not None and flow.response is None:
-            then, _ = rule.then.at(elapsed)
+            then, _ = rule.then.at(exchange.elapsed_s)
             if then.block is not None and then.quota is None and rule.then.from_ == "policy":
                 self.block(flow, rule, then)
                 self._blocked[flow.id] = rule
@@ -121,11 +122,16 @@ class Engine:
     def response_came(self, flow: http.HTTPFlow) -> None:
         """The response's headers are there: decide what becomes of it."""
         response = flow.response
-        if response is None or not self.concerns(flow):
+        if response is None:
             return
-        exchange = exchange_of(flow, self._next_serial())
+        if not self.concerns(flow):
+            if self.watchers.wants_unmatched:
+                self.watchers.decided(flow, exchange_of(flow, 0, self.elapsed_s), Decision(None))
+            return
+        exchange = exchange_of(flow, self._next_serial(), self.elapsed_s)
         blocked_by = self._blocked.pop(flow.id, None) if self._blocked else None
         decision = Decision(blocked_by) if blocked_by else self.decide(exchange)
+        self.decided(flow, exchange, decision)
         rule = decision.rule
         if rule is None and not decision.needs_head and decision.size_step is None:
             return
@@ -137,7 +143,7 @@ class Engine:
             flow.response.stream = flow.response.stream or True
 
     def opaque_came(
-        self, ctx: context.Context, name: str | None, scheme: str
+        self, ctx: context.Context, name: str | None, scheme: str, flow: Flow | None
     ) -> list[PacedDirection]:
         """A connection that cannot be opened has said for whom it is: decide."""
         address = ctx.server.address
@@ -151,27 +157,27 @@ class Engine:
             client_address=ctx.client.peername[0] if ctx.client.peername else None,
             opaque=True,
             time=self.unix_time(),
+            elapsed_s=self.elapsed_s,
             serial=self._next_serial(),
         )
-        return self._both_ways(ctx, exchange, first_bytes_wait=True)
+        return self._both_ways(ctx, exchange, flow)
 
     def websocket_came(self, ctx: context.Context, flow: http.HTTPFlow) -> list[PacedDirection]:
         """A WebSocket was agreed upon: decide what becomes of its messages."""
         if not self.concerns(flow):
             return []
-        # The answer to the handshake has had its delay already.
-        return self._both_ways(ctx, exchange_of(flow, self._next_serial()), first_bytes_wait=False)
+        exchange = exchange_of(flow, self._next_serial(), self.elapsed_s)
+        return self._both_ways(ctx, exchange, flow)
 
     def _both_ways(
-        self, ctx: context.Context, exchange: Exchange, *, first_bytes_wait: bool
+        self, ctx: context.Context, exchange: Exchange, flow: Flow | None
     ) -> list[PacedDirection]:
         rule = self.decide(exchange).rule
         if rule is None or rule.then.pass_:
             return []
-        return [
-            PacedDirection(self, ctx, exchange, rule, way, first_bytes_wait=first_bytes_wait)
-            for way in ("down", "up")
-        ]
+        if flow is not None:
+            self.marks.begun(flow, rule)
+        return [PacedDirection(self, ctx, exchange, rule, way, flow) for way in ("down", "up")]
 
     def block(self, flow: http.HTTPFlow, rule: Rule, then: Then) -> None:
         """Put our answer in the place of the origin's."""
@@ -210,15 +216,16 @@ class Engine:
     def unix_time(self) -> float:
         return time.time()
 
-    def matched(self, flow: http.HTTPFlow, rule: Rule) -> None:
-        self._watcher.matched(flow, rule)
+    def decided(self, flow: http.HTTPFlow, exchange: Exchange, decision: Decision) -> None:
+        self.watchers.decided(flow, exchange, decision)
 
     def begun(self, held: Held) -> None:
         self.paced_responses += 1
         self._adapt()
         self._active[held.client.id].add(held)
+        self.watchers.began(held)
 
-    def ended(self, held: Held) -> None:
+    def ended(self, held: Held, outcome: str) -> None:
         client = held.client.id
         if held in self._active.get(client, ()):
             self.paced_responses -= 1
@@ -226,34 +233,34 @@ class Engine:
             self._active[client].discard(held)
             if not self._active[client]:
                 del self._active[client]
+        if self._stopped and outcome in ("client-gone", "origin-gone"):
+            outcome = "stopped"  # mitmproxy closes all connections
+        record = held.record(outcome)
+        if record.rule is not None:
+            self.counts[record.outcome] += 1
+            if held.flow is not None:
+                self.marks.ended(held.flow, record.rule, record)
+            self.watchers.ended(record)
+        elif self.watchers.wants_unmatched:
+            self.watchers.ended(record)
 
     def _adapt(self) -> None:
         """The larger the pieces, the more may be woken together."""
         tick = piece_s(self.paced_responses) / 10
         self.clock.tick_s = min(max(tick, SHORTEST_TICK_S), LONGEST_TICK_S)
 
-    def record(self, flow: http.HTTPFlow, outcome: Outcome) -> None:
-        if self._stopped and outcome.outcome in ("client-gone", "origin-gone"):
-            outcome = replace(outcome, outcome="stopped")  # mitmproxy closes all connections
-        self.counts[outcome.outcome] += 1
-        self._watcher.ended(flow, outcome)
-
-    def record_opaque(self, held: PacedDirection, outcome: str) -> None:
-        self.counts[outcome] += 1
-
-    def record_upload(self, flow: http.HTTPFlow, gate: Gate, outcome: str) -> None:
-        self._watcher.uploaded(flow, gate, outcome)
-
     def failed(self, what: str) -> None:
         """To be called in an `except`: that exchange goes on without us."""
         self.counts["failed"] += 1
         logger.exception("mitmthrottle failed on %s and lets it pass unthrottled", what)
+        self.watchers.failed(what)
 
     # -- change and end
 
-    def change_policy(self, policy: Policy) -> None:
+    def change_policy(self, policy: Policy, version: str = "") -> None:
         """Use another policy: what is under way goes on under its rule's new rates, or runs free
         where its rule is gone.  Its clock (stages, `active`) starts anew with another name."""
+        self.version = version
         if policy.name == self.policy.name:
             self._use(policy)
         else:
@@ -285,6 +292,7 @@ class Engine:
         """To be called in an `except`: nobody would be woken any more, so all run free."""
         self.counts["failed"] += 1
         logger.exception("mitmthrottle's clock failed: what is under way runs unthrottled")
+        self.watchers.failed("the clock")
         self.shared = Shared()
         self.schedule = self.clock.schedule
         self.set_free()
@@ -302,10 +310,10 @@ class Engine:
         self.clock.stop()
 
 
-def start(policy: Policy, proxyserver: Proxyserver, watcher: Watcher) -> Engine:
+def start(policy: Policy, proxyserver: Proxyserver, watchers: Watchers, marks: Marks) -> Engine:
     """A throttle in the running event loop."""
     asyncio.get_running_loop()
     clock = Clock()
-    engine = Engine(policy, proxyserver, clock, watcher)
+    engine = Engine(policy, proxyserver, clock, watchers, marks)
     clock.on_failure = engine.clock_failed
     return engine

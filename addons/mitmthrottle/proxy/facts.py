@@ -15,8 +15,11 @@ from mitmproxy.net.http.http1 import expected_http_body_size
 from mitmthrottle.policy import Exchange
 
 
-def exchange_of(flow: http.HTTPFlow, serial: int) -> Exchange:
-    """The exchange so far: before the response's headers, or after them."""
+def exchange_of(flow: http.HTTPFlow, serial: int, elapsed_s: float) -> Exchange:
+    """The exchange so far: before the response's headers, or after them.
+
+    `elapsed_s` is counted from the policy's start.
+    """
     request = flow.request
     exchange = Exchange(
         host=host_of(flow),
@@ -28,6 +31,7 @@ def exchange_of(flow: http.HTTPFlow, serial: int) -> Exchange:
         client_address=flow.client_conn.peername[0] if flow.client_conn.peername else None,
         user=_user(flow),
         time=time.time(),
+        elapsed_s=elapsed_s,
         serial=serial,
     )
     response = flow.response

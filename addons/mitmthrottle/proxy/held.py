@@ -13,6 +13,7 @@ from collections.abc import Callable
 from typing import TYPE_CHECKING
 
 from mitmproxy.connection import Client, Connection
+from mitmproxy.flow import Flow
 from mitmproxy.proxy import layer
 
 from mitmthrottle.pacing import (
@@ -30,6 +31,7 @@ from mitmthrottle.policy import Quota as QuotaEffect
 from . import effects
 from .credit import GatedReader, waiting_bytes
 from .gate import Gate, Item
+from .record import Direction, Record, RecordKind
 from .wake import Waker
 
 if TYPE_CHECKING:
@@ -44,9 +46,16 @@ CREDIT_BYTES = 16 * 1024
 class Held:
     """A request's or a response's body, from its headers to its end."""
 
-    def __init__(self, engine: Engine, client: Client, exchange: Exchange) -> None:
+    kind: RecordKind = "response"
+    direction: Direction = "down"
+
+    def __init__(
+        self, engine: Engine, client: Client, exchange: Exchange, flow: Flow | None
+    ) -> None:
         self.engine = engine
         self.client = client
+        self.flow = flow
+        self.version = engine.version  # of the policy that decided
         self.exchange = exchange
         self.parties = effects.Parties.of(exchange, client.id)
         self.rule: Rule | None = None
@@ -137,10 +146,35 @@ class Held:
         self._withdraw()
         if self.waker is not None:
             self.waker.close()
-        self.engine.ended(self)
-        self.record(outcome)
+        self.engine.ended(self, outcome)
 
-    def record(self, outcome: str) -> None:
+    def record(self, outcome: str) -> Record:
+        """What became of it, now that it has ended like that."""
+        gate = self.gate
+        return Record(
+            kind=self.kind,
+            direction=self.direction,
+            flow_id=self.flow_id,
+            time=self.exchange.time,
+            exchange=self.exchange,
+            rule=self.rule,
+            asked_bytes_per_s=self.asked_bytes_per_s,
+            measured_bytes_per_s=gate.measured_bytes_per_s,
+            sent_bytes=gate.sent_bytes,
+            waited_s=gate.waited_s,
+            duration_s=gate.opened_s_ago,
+            outcome=outcome,
+            version=self.version,
+        )
+
+    @property
+    def flow_id(self) -> str:
+        """mitmproxy's id of the flow; of the client connection where there is no flow."""
+        return self.flow.id if self.flow is not None else self.client.id
+
+    @property
+    def asked_bytes_per_s(self) -> float | None:
+        """The lowest rate that its rule names now, shared or not; None where it names none."""
         raise NotImplementedError
 
     # -- what the gate calls

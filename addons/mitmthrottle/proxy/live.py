@@ -42,6 +42,11 @@ class LiveFile:
             self._watch(), name="mitmthrottle policy file"
         )
 
+    @property
+    def content(self) -> bytes | None:
+        """The digest of the version that was handed on last, good or bad."""
+        return self._content
+
     def stop(self) -> None:
         self._task.cancel()
 

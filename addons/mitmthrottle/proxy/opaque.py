@@ -98,7 +98,7 @@ class PacedTCPLayer(tcp.TCPLayer):
                         return
                 name = parsed.sni if parsed else None
         self._hello = None
-        for held in self.engine.opaque_came(self.context, name, scheme):
+        for held in self.engine.opaque_came(self.context, name, scheme, self.flow):
             down = held.direction == "down"
             sender = self.context.server if down else self.context.client
             self._gates[sender] = held

@@ -14,7 +14,7 @@ from mitmthrottle.policy import Decision, Exchange, RequestLimit, Rule, Then
 
 from . import effects
 from .held import CLOGGED_BYTES, Held
-from .outcome import Outcome
+from .record import Record
 from .stream import PacedStream
 
 if TYPE_CHECKING:
@@ -32,8 +32,8 @@ class PacedResponse(Held):
         decision: Decision,
         streamed_anyway: bool,
     ) -> None:
-        super().__init__(engine, flow.client_conn, exchange)
-        self.flow = flow
+        super().__init__(engine, flow.client_conn, exchange, flow)
+        self.flow: http.HTTPFlow = flow
         self.stream: PacedStream | None = None
         self.stream_body = True  # it would be streamed to the client without us too
         self._streamed_anyway = streamed_anyway
@@ -86,30 +86,12 @@ class PacedResponse(Held):
             self._turn.cancel()
         super().ended(outcome)
 
-    def record(self, outcome: str) -> None:
-        if self.rule is None:
-            return
-        if self.blocked and outcome == "complete":
-            outcome = "blocked"
-        self.engine.record(
-            self.flow,
-            Outcome(
-                rule=self.rule,
-                exchange=self.exchange,
-                asked_bytes_per_s=self.asked_bytes_per_s,
-                measured_bytes_per_s=self.gate.measured_bytes_per_s,
-                sent_bytes=self.gate.sent_bytes,
-                waited_s=self.gate.waited_s,
-                duration_s=self.gate.opened_s_ago,
-                outcome=outcome,
-            ),
-        )
+    def record(self, outcome: str) -> Record:
+        return super().record("blocked" if self.blocked and outcome == "complete" else outcome)
 
     @property
     def asked_bytes_per_s(self) -> float | None:
-        """The lowest rate that its rule names now."""
-        rates = [limit.limit_bytes_per_s for limit in self._then.rate] if self._then else []
-        return min(rates, default=None)
+        return effects.lowest(self._then.rate) if self._then else None
 
     # -- deciding, again where the body has to tell
 
@@ -122,11 +104,18 @@ class PacedResponse(Held):
             self.follow(decision.rule)
 
     def _decide(self, head: bytes | None, complete: bool) -> None:
-        known = replace(self.exchange, seen=self.gate.seen_bytes, complete=complete)
+        known = replace(
+            self.exchange,
+            seen=self.gate.seen_bytes,
+            complete=complete,
+            elapsed_s=self.engine.elapsed_s,
+        )
         if head is not None:
             known = replace(known, head=head)
         self.exchange = known
-        self._settle(self.engine.decide(known))
+        decision = self.engine.decide(known)
+        self._settle(decision)
+        self.engine.decided(self.flow, known, decision)
         if self.rule is None and self.gate.decide is None and not self.gate.head_sent:
             self.stream_body = self._streamed_anyway
 
@@ -158,7 +147,7 @@ class PacedResponse(Held):
 
     def _start(self, rule: Rule, then: Then) -> None:
         """What happens once, when the rule is found."""
-        self.engine.matched(self.flow, rule)
+        self.engine.marks.begun(self.flow, rule)
         self._pass_places_of(then)
         self._take_turn(rule, then)
 

@@ -21,9 +21,12 @@ if TYPE_CHECKING:
 class PacedUpload(Held):
     """A request body on its way to the origin."""
 
+    kind = "upload"
+    direction = "up"
+
     def __init__(self, engine: Engine, flow: http.HTTPFlow, exchange: Exchange, rule: Rule) -> None:
-        super().__init__(engine, flow.client_conn, exchange)
-        self.flow = flow
+        super().__init__(engine, flow.client_conn, exchange, flow)
+        self.flow: http.HTTPFlow = flow
         self.stream: PacedStream | None = None
         self.follow(rule)
 
@@ -39,8 +42,10 @@ class PacedUpload(Held):
         self.stream = place if isinstance(place, PacedStream) else None
         super().attach(place)
 
-    def record(self, outcome: str) -> None:
-        self.engine.record_upload(self.flow, self.gate, outcome)
+    @property
+    def asked_bytes_per_s(self) -> float | None:
+        upload = self.rule.then.upload if self.rule else None
+        return effects.lowest(upload.rate) if upload else None
 
     def follow(self, rule: Rule) -> None:
         upload = rule.then.upload

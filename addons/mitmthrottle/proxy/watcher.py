@@ -1,0 +1,103 @@
+"""Who is told what happens: the log, the metrics, the page.
+
+Rule: a watcher looks on. What goes wrong in one is logged once and counted, and never reaches
+a flow or another watcher.
+"""
+
+from __future__ import annotations
+
+import logging
+from collections import Counter
+from collections.abc import Callable
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from mitmproxy import http
+
+from mitmthrottle.policy import Decision, Exchange, Policy, PolicyError
+
+from .record import Record
+
+if TYPE_CHECKING:
+    from .held import Held
+
+logger = logging.getLogger(__name__)
+
+
+class Watcher:
+    """Told of everything, in the event loop: return soon and never wait. Override what you need."""
+
+    wants_unmatched: bool = False
+    """Whether to be told also of responses that no rule's host could match, and of the end of
+    those that no rule slows. Looked at for each response, so it may change. Without it such a
+    response costs nothing."""
+
+    def policy_in_force(self, policy: Policy, path: Path | None, reloads: int) -> None:
+        """This policy decides from now on; `reloads` counts how often a newer file took over.
+
+        Also told when a command has changed a rule, and to a watcher that comes later.
+        """
+
+    def policy_refused(self, error: PolicyError) -> None:
+        """A newer file does not load; the policy in force stays."""
+
+    def decided(self, flow: http.HTTPFlow, exchange: Exchange, decision: Decision) -> None:
+        """A response's headers came. Told again for the same flow when its body has settled it."""
+
+    def began(self, held: Held) -> None:
+        """A body is in the throttle's hands; `held.gate` tells how far it is until it `ended`."""
+
+    def ended(self, record: Record) -> None:
+        """A body has ended, however it did."""
+
+    def failed(self, what: str) -> None:
+        """An error of ours: that exchange goes on unthrottled."""
+
+    def stopped(self) -> None:
+        """The throttle has stopped: no policy is in force any more."""
+
+
+class Watchers(Watcher):
+    """All that watch, as one."""
+
+    def __init__(self) -> None:
+        self.faults: Counter[str] = Counter()  # by watcher and what it was told
+        self._all: list[Watcher] = []
+
+    @property
+    def wants_unmatched(self) -> bool:  # type: ignore[override]  # read-only here
+        return any(watcher.wants_unmatched for watcher in self._all)
+
+    def add(self, watcher: Watcher) -> None:
+        self._all.append(watcher)
+
+    def policy_in_force(self, policy: Policy, path: Path | None, reloads: int) -> None:
+        self._tell(lambda each: each.policy_in_force(policy, path, reloads), "policy_in_force")
+
+    def policy_refused(self, error: PolicyError) -> None:
+        self._tell(lambda each: each.policy_refused(error), "policy_refused")
+
+    def decided(self, flow: http.HTTPFlow, exchange: Exchange, decision: Decision) -> None:
+        self._tell(lambda each: each.decided(flow, exchange, decision), "decided")
+
+    def began(self, held: Held) -> None:
+        self._tell(lambda each: each.began(held), "began")
+
+    def ended(self, record: Record) -> None:
+        self._tell(lambda each: each.ended(record), "ended")
+
+    def failed(self, what: str) -> None:
+        self._tell(lambda each: each.failed(what), "failed")
+
+    def stopped(self) -> None:
+        self._tell(lambda each: each.stopped(), "stopped")
+
+    def _tell(self, tell: Callable[[Watcher], None], what: str) -> None:
+        for watcher in self._all:
+            try:
+                tell(watcher)
+            except Exception:  # see the rule above
+                fault = f"{type(watcher).__name__}.{what}"
+                self.faults[fault] += 1
+                if self.faults[fault] == 1:
+                    logger.exception("mitmthrottle: %s failed; said once", fault)
