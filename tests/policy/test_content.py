@@ -6,7 +6,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from mitmthrottle.policy import classify, needs_first_bytes
+from mitmthrottle.policy import Decider, Exchange, classify, needs_first_bytes, parse_policy
+from mitmthrottle.policy.content import type_of_part
 
 NOTHING = [
     None,
@@ -144,7 +145,85 @@ def test_a_readable_text_is_no_video_whatever_its_extension() -> None:
     assert classify("text/plain", None, b"import { x } from './y'\n", "/main.ts") is None
 
 
-@given(st.text(max_size=20) | st.none(), st.text(max_size=20) | st.none(),
+# -- several ranges in one response
+
+RANGES = "multipart/byteranges; boundary=00000000000000000001"
+
+
+def part(content_type: str | None, body: bytes = b"\x00\x01\x02unknown\xff") -> bytes:
+    """How nginx begins the body of several ranges."""
+    declared = f"Content-Type: {content_type}\r\n" if content_type else ""
+    return (
+        f"\r\n--00000000000000000001\r\n{declared}Content-Range: bytes 0-99/300\r\n\r\n"
+    ).encode() + body
+
+
+@pytest.mark.parametrize(
+    ("head", "kind"),
+    [
+        (part("video/mp4"), "video"),
+        (part("Image/JPEG; q=1"), "photo"),
+        (part("video/mp4").replace(b"Content-Type: ", b"content-type:"), "video"),
+        (part("video/mp4").lstrip(), "video"),  # as others begin it, without the first line end
+        (part("text/html", JPEG), None),  # the server's word counts, as for a single range
+        (part("application/octet-stream", JPEG), "photo"),
+        (part(None, TS), "video"),
+        (part("text/plain"), "audio"),  # by the path
+        (b"--no headers at all" + bytes(600), "audio"),
+        (b"", "audio"),
+    ],
+)
+def test_several_ranges_are_what_their_first_part_says(head: bytes, kind: str | None) -> None:
+    assert needs_first_bytes(RANGES, None)
+    assert needs_first_bytes(RANGES, "image")  # the part's type decides before the browser
+    assert not needs_first_bytes(RANGES, None, head)
+    assert classify(RANGES, None, head, "/a.mp3") == kind
+
+
+def test_where_the_part_says_nothing_the_browser_is_asked_before_its_bytes() -> None:
+    assert classify(RANGES, "video", part("binary/octet-stream", JPEG), "/a.mp3") == "video"
+    assert classify(RANGES, "video", part("image/png", TS), "/a.mp3") == "photo"
+
+
+def test_the_headers_of_a_part_are_waited_for() -> None:
+    head = part("video/mp4", b"")
+    for size in range(1, len(head)):
+        assert needs_first_bytes(RANGES, None, head[:size])
+    assert not needs_first_bytes(RANGES, None, head)
+    assert not needs_first_bytes(RANGES, None, head[:-1] + b"x" * 600)
+    assert not needs_first_bytes("text/plain", None, b"x")
+
+
+@pytest.mark.parametrize("content", ["video", "video/*"])
+def test_a_rule_waits_for_the_part_and_then_holds_or_not(content: str) -> None:
+    decider = Decider(
+        parse_policy(
+            "version: 1\nname: t\nrules:\n"
+            f"  - {{name: it, when: {{content: '{content}'}}, then: {{rate: 8 kB/s}}}}\n",
+            "policy.yaml",
+        )
+    )
+
+    def decided(head: bytes | None, *, complete: bool = False) -> tuple[bool, str | None]:
+        exchange = Exchange(
+            "a.example", content_type=RANGES, status=206, size=900, head=head, complete=complete
+        )
+        decision = decider.decide(exchange)
+        return decision.needs_head, decision.rule.name if decision.rule else None
+
+    assert decided(None) == (True, None)
+    assert decided(part("video/mp4")[:30]) == (True, None)
+    assert decided(part("video/mp4")[:30], complete=True) == (False, None)
+    assert decided(part("video/mp4")) == (False, "it")
+    assert decided(part("image/jpeg")) == (False, None)
+
+
+def test_the_type_of_other_responses_is_not_looked_for_in_their_bodies() -> None:
+    for content_type in (None, "text/plain", "multipart/mixed; boundary=x", "video/mp4"):
+        assert type_of_part(content_type, part("video/mp4")) is None
+
+
+@given(st.text(max_size=20) | st.none() | st.just(RANGES), st.text(max_size=20) | st.none(),
        st.binary(max_size=600) | st.none(), st.text(max_size=30))  # fmt: skip
 def test_anything_may_come(
     content_type: str | None, destination: str | None, head: bytes | None, path: str

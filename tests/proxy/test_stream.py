@@ -129,6 +129,29 @@ def test_delay_holds_without_a_body(status: str) -> None:
         assert w.nothing_left()
 
 
+@pytest.mark.parametrize(("declared", "slowed"), [("image/jpeg", True), ("text/html", False)])
+@pytest.mark.parametrize("size", [1, 50, 5000])
+def test_of_several_ranges_the_first_part_tells_however_it_comes(
+    declared: str, slowed: bool, size: int
+) -> None:
+    part = f"\r\n--B\r\nContent-Type: {declared}\r\nContent-Range: bytes 0-19999/90000\r\n\r\n"
+    body = part.encode() + BODY + b"\r\n--B--\r\n"
+    with wire(SLOW) as w:
+        w.request(GET)
+        w.respond("HTTP/1.1 206 Partial Content\nContent-Type: multipart/byteranges; boundary=B\n"
+                  f"Content-Length: {len(body)}\n\n")  # fmt: skip
+        for start in range(0, len(body), size):
+            if start < len(part):
+                assert w.received() == b""
+            w.respond(body[start : start + size])
+        if slowed:
+            w.pass_time(1.0)
+            assert len(w.body()) == pytest.approx(8000, rel=0.06)
+            w.pass_time(2.0)
+        assert w.body() == body
+        assert w.nothing_left()
+
+
 def test_the_first_bytes_tell_where_the_headers_do_not() -> None:
     with wire(SLOW) as w:
         w.request(GET)

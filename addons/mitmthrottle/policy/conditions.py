@@ -15,7 +15,15 @@ from typing import ClassVar, Final, Protocol
 from mitmthrottle.policy import units
 from mitmthrottle.policy.active import Active
 from mitmthrottle.policy.clients import ClientMatch, matches_client
-from mitmthrottle.policy.content import KINDS, Kind, classify, mime_type, needs_first_bytes
+from mitmthrottle.policy.content import (
+    BYTE_RANGES,
+    KINDS,
+    Kind,
+    classify,
+    mime_type,
+    needs_first_bytes,
+    type_of_part,
+)
 from mitmthrottle.policy.devices import device_of
 from mitmthrottle.policy.exchange import Exchange
 from mitmthrottle.policy.pattern import TextPattern, glob_regex
@@ -58,11 +66,11 @@ class Facts:
     def waits_for_first_bytes(self) -> bool:
         """Whether the kind may change once the first bytes of the body are seen."""
         exchange = self.exchange
-        return (
-            exchange.head is None
-            and not (exchange.websocket or exchange.opaque or exchange.has_no_body)
-            and needs_first_bytes(exchange.content_type, self._destination)
-        )
+        if exchange.websocket or exchange.opaque or exchange.has_no_body:
+            return False
+        if exchange.head is not None and exchange.complete:
+            return False
+        return needs_first_bytes(exchange.content_type, self._destination, exchange.head)
 
     def _classify(self) -> Kind | None:
         exchange = self.exchange
@@ -162,8 +170,11 @@ class Content:
             return NO
         if self._globs and not exchange.websocket:
             mime = mime_type(exchange.content_type)
-            if any(matches(mime) for matches in self._globs):
+            part = type_of_part(exchange.content_type, exchange.head)
+            if any(matches(mime) or (part and matches(part)) for matches in self._globs):
                 return YES
+            if mime == BYTE_RANGES and facts.waits_for_first_bytes:
+                return FIRST_BYTES  # the part's own type may be the one
         if not self._kinds:
             return NO
         if facts.waits_for_first_bytes:
@@ -175,8 +186,10 @@ class Content:
             return _ENCRYPTED
         declared = mime_type(facts.exchange.content_type)
         said = f"Content-Type `{declared}`" if declared else "no Content-Type"
-        if self._kinds and facts.waits_for_first_bytes:
+        if facts.waits_for_first_bytes and (self._kinds or declared == BYTE_RANGES):
             return f"only the body's first bytes can tell ({said})"
+        if part := type_of_part(facts.exchange.content_type, facts.exchange.head):
+            said += f" of parts that are `{part}`"
         found = facts.kind or "neither photo, video nor audio"
         return f"content is {found} ({said}), not {_listed(self._items)}"
 

@@ -1,12 +1,14 @@
 """What a response is: photo, video, audio, or none of these.
 
 The one rule: the response's Content-Type decides. Only where that says nothing do, in this
-order, Sec-Fetch-Dest, the body's first bytes and the path's extension. SVG and icons are no
+order, Sec-Fetch-Dest, the body's first bytes and the path's extension. Several ranges in one
+response (multipart/byteranges) are what their first part says that it is. SVG and icons are no
 photos; HLS and DASH manifests and segments are video, whatever tree their type is filed under.
 """
 
 from __future__ import annotations
 
+import re
 from functools import lru_cache
 from typing import Literal
 
@@ -29,6 +31,12 @@ SAYS_NOTHING = frozenset(
         "*/*",
     }
 )
+# Says how the body is cut up; each part has a Content-Type of its own (RFC 9110, 14.6).
+BYTE_RANGES = "multipart/byteranges"
+# A part's headers are a hundred bytes or so. Who needs more than this is not waited for.
+PART_HEAD_BYTES = 512
+_PART_TYPE = re.compile(rb"^content-type:[ \t]*([^\r\n]*)", re.IGNORECASE | re.MULTILINE)
+
 _NO_PHOTOS = frozenset(
     {"image/svg+xml", "image/svg", "image/x-icon", "image/vnd.microsoft.icon", "image/ico"}
 )
@@ -63,9 +71,26 @@ def mime_type(content_type: str | None) -> str:
     return (content_type or "").split(";", 1)[0].split(",", 1)[0].strip().lower()
 
 
-def needs_first_bytes(content_type: str | None, sec_fetch_dest: str | None) -> bool:
-    """Whether only the body (and after it the path) can tell what the response is."""
-    return mime_type(content_type) in SAYS_NOTHING and _destination(sec_fetch_dest) is None
+def needs_first_bytes(
+    content_type: str | None, sec_fetch_dest: str | None, head: bytes | None = None
+) -> bool:
+    """Whether only the body (and after it the path) can tell what the response is.
+
+    `head` is what has been seen of it: of several ranges, more may be needed than came at first.
+    """
+    mime = mime_type(content_type)
+    if mime == BYTE_RANGES:
+        return head is None or _part_head(head) is None
+    return head is None and mime in SAYS_NOTHING and _destination(sec_fetch_dest) is None
+
+
+def type_of_part(content_type: str | None, head: bytes | None) -> str | None:
+    """The bare type that the first of several ranges declares; None for any other response, and
+    where the part's headers are not (all) seen or name none."""
+    if head is None or mime_type(content_type) != BYTE_RANGES:
+        return None
+    found = _PART_TYPE.search(_part_head(head) or b"")
+    return mime_type(found[1].decode("latin-1")) if found else None
 
 
 def classify(
@@ -77,6 +102,9 @@ def classify(
     (not yet seen) the path is asked at once: a caller who can wait asks `needs_first_bytes`.
     """
     mime = mime_type(content_type)
+    if mime == BYTE_RANGES:
+        mime = type_of_part(content_type, head) or ""
+        head = _after_part_head(head)
     if mime not in SAYS_NOTHING:
         return kind_of_type(mime)
     wanted = _destination(sec_fetch_dest)
@@ -112,3 +140,17 @@ def kind_of_path(path: str) -> Kind | None:
 
 def _destination(sec_fetch_dest: str | None) -> Kind | None:
     return _DESTINATIONS.get(sec_fetch_dest.strip().lower()) if sec_fetch_dest else None
+
+
+def _part_head(head: bytes) -> bytes | None:
+    """The headers of the first part, behind its boundary; None while they are not all there, empty
+    where they never will be."""
+    block, end, _ = head.lstrip(b"\r\n").partition(b"\r\n\r\n")
+    if end:
+        return block
+    return b"" if not head or len(head) >= PART_HEAD_BYTES else None
+
+
+def _after_part_head(head: bytes | None) -> bytes:
+    """The first bytes of the first part itself; none where its headers are not all there."""
+    return (head or b"").lstrip(b"\r\n").partition(b"\r\n\r\n")[2]
