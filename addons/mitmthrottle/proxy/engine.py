@@ -27,6 +27,8 @@ from .facts import exchange_of, host_of, is_address, upload_of
 from .held import Held
 from .mark import Marks
 from .paced import PacedResponse
+from .passing import Passing
+from .record import Record
 from .turns import Turns
 from .upload import PacedUpload
 from .wake import LONGEST_TICK_S, SHORTEST_TICK_S, Clock
@@ -62,6 +64,7 @@ class Engine:
         # Decided in a hook, not yet begun by the stream:
         self._responses: dict[str, PacedResponse] = {}
         self._uploads: dict[str, PacedUpload] = {}
+        self._passing: dict[str, Passing] = {}
         self._active: defaultdict[str, set[Held]] = defaultdict(set)  # by client connection
         self._serial = 0
         self._start(policy)
@@ -126,7 +129,9 @@ class Engine:
             return
         if not self.concerns(flow):
             if self.watchers.wants_unmatched:
-                self.watchers.decided(flow, exchange_of(flow, 0, self.elapsed_s), Decision(None))
+                exchange = exchange_of(flow, 0, self.elapsed_s)
+                self.decided(flow, exchange, Decision(None))
+                self._let_pass(flow, exchange, None)
             return
         exchange = exchange_of(flow, self._next_serial(), self.elapsed_s)
         blocked_by = self._blocked.pop(flow.id, None) if self._blocked else None
@@ -134,13 +139,19 @@ class Engine:
         self.decided(flow, exchange, decision)
         rule = decision.rule
         if rule is None and not decision.needs_head and decision.size_step is None:
+            if self.watchers.wants_unmatched:
+                self._let_pass(flow, exchange, None)
             return
         if rule is not None and rule.then.pass_:
+            self._let_pass(flow, exchange, rule)
             return
         streamed_anyway = bool(response.stream)
         self._responses[flow.id] = PacedResponse(self, flow, exchange, decision, streamed_anyway)
         if flow.response is not None:  # another one where the rule blocks
             flow.response.stream = flow.response.stream or True
+
+    def _let_pass(self, flow: http.HTTPFlow, exchange: Exchange, rule: Rule | None) -> None:
+        self._passing[flow.id] = Passing(flow, exchange, rule, self.version, self.now())
 
     def opaque_came(
         self, ctx: context.Context, name: str | None, scheme: str, flow: Flow | None
@@ -201,8 +212,18 @@ class Engine:
     def take_upload(self, flow: http.HTTPFlow) -> PacedUpload | None:
         return self._uploads.pop(flow.id, None) if self._uploads else None
 
+    def passing(self, flow: http.HTTPFlow) -> Passing | None:
+        """Its response, if it is one that is only looked at."""
+        return self._passing.get(flow.id) if self._passing else None
+
+    def has_passed(self, flow: http.HTTPFlow) -> None:
+        """mitmproxy has the whole response, or it has failed."""
+        if self._passing and (passing := self._passing.pop(flow.id, None)):
+            self._tell(passing.record(self.now()))
+
     def forget(self, flow: http.HTTPFlow) -> None:
-        """The flow has failed before its stream could take it."""
+        """The flow has failed, perhaps before its stream could take it."""
+        self.has_passed(flow)
         self._blocked.pop(flow.id, None)
         for held in (self._responses.pop(flow.id, None), self._uploads.pop(flow.id, None)):
             if held is not None:
@@ -236,12 +257,14 @@ class Engine:
         if self._stopped and outcome in ("client-gone", "origin-gone"):
             outcome = "stopped"  # mitmproxy closes all connections
         record = held.record(outcome)
+        self._tell(record)
+        if held.flow is not None and record.rule is not None and not record.rule.then.pass_:
+            self.marks.ended(held.flow, record.rule, record)
+
+    def _tell(self, record: Record) -> None:
         if record.rule is not None:
             self.counts[record.outcome] += 1
-            if held.flow is not None:
-                self.marks.ended(held.flow, record.rule, record)
-            self.watchers.ended(record)
-        elif self.watchers.wants_unmatched:
+        if record.rule is not None or self.watchers.wants_unmatched:
             self.watchers.ended(record)
 
     def _adapt(self) -> None:
