@@ -23,7 +23,7 @@ from mitmthrottle.policy import Decider, Decision, Exchange, Policy, Rule, Then
 from . import block
 from .connections import Connections
 from .direction import PacedDirection
-from .facts import exchange_of, host_of, is_address, upload_of
+from .facts import PAGE_HOST, exchange_of, host_of, is_address, upload_of
 from .held import Held
 from .mark import Marks
 from .paced import PacedResponse
@@ -128,7 +128,7 @@ class Engine:
         if response is None:
             return
         if not self.concerns(flow):
-            if self.watchers.wants_unmatched:
+            if self.watchers.wants_unmatched and host_of(flow) != PAGE_HOST:
                 exchange = exchange_of(flow, 0, self.elapsed_s)
                 self.decided(flow, exchange, Decision(None))
                 self._let_pass(flow, exchange, None)
@@ -198,7 +198,8 @@ class Engine:
 
     def concerns(self, flow: http.HTTPFlow) -> bool:
         """Whether any rule could match: most traffic of most proxies ends here."""
-        return self._decider.might_match_host(host_of(flow))
+        host = host_of(flow)
+        return host != PAGE_HOST and self._decider.might_match_host(host)
 
     def _next_serial(self) -> int:
         self._serial += 1
