@@ -40,6 +40,7 @@ class Load:
     path: str
     streams: int
     connections: int
+    host: str = HOST
 
 
 LOADS = (
@@ -65,7 +66,7 @@ def policy_text(rules: int) -> str:
 
 def one_turn(peer: Peer, load: Load, seconds: float) -> tuple[float, float, float]:
     """Answers/s, bytes/s, and CPU in cores."""
-    link = peer.link(load.protocol, load.connections, HOST)
+    link = peer.link(load.protocol, load.connections, load.host)
     job = Job(load.name, link.name, load.path, load.streams, every_s=0.0)
     plan = Plan((link,), (job,), measure_s=seconds, settle_s=0.5, merge_s=0.05)
     outcome = client.run(plan, watch=peer.pid)

@@ -10,7 +10,7 @@ from typing import Any
 
 import click
 
-from . import accuracy, churn, crosstalk, idle, many, plot, results, shared
+from . import accuracy, churn, crosstalk, idle, many, plot, results, shared, watched
 
 PAGE = results.FOLDER.parent / "RESULTS.md"
 OURS = "mitmthrottle"
@@ -144,6 +144,13 @@ def idle_part(found: Found) -> Iterator[str]:
     )
 
 
+def watched_part(found: Found) -> Iterator[str]:
+    yield "## Being watched: log, metrics and live page\n"
+    for title, columns, rows in watched.rows_of(found):
+        yield f"{title[0].upper()}{title[1:]}.\n"
+        yield results.markdown(columns, rows)
+
+
 def churn_part(found: Found) -> Iterator[str]:
     yield "## Clients that come, abort, stall and return\n"
     yield results.markdown(*churn.rows_of(found))
@@ -159,6 +166,7 @@ PARTS: dict[str, Callable[[Found], Iterator[str]]] = {
     "shared": shared_part,
     "crosstalk": crosstalk_part,
     "idle": idle_part,
+    "watched": watched_part,
     "churn": churn_part,
 }
 
