@@ -135,7 +135,7 @@ def test_the_close_comes_after_the_data() -> None:
         r.half_close(r.client)
         assert r.how_ended(r.server) == ["closed"]
         assert r.nothing_left()
-        assert r.engine.counts == {"complete": 2}
+        assert r.engine.reports.counts == {"complete": 2}
 
 
 def test_a_client_that_has_said_its_last_word_still_gets_the_answer() -> None:
@@ -186,7 +186,7 @@ def test_a_peer_that_is_gone_ends_the_wait_at_once(who: str) -> None:
         r.close(gone)
         assert r.nothing_left()
         assert set(r.how_ended(r.client) + r.how_ended(r.server)) == {"closed"}
-        assert r.engine.counts == {"client-gone" if who == "client" else "origin-gone": 2}
+        assert r.engine.reports.counts == {"client-gone" if who == "client" else "origin-gone": 2}
 
 
 def test_a_peer_that_is_found_gone_while_its_data_is_held() -> None:
@@ -196,7 +196,7 @@ def test_a_peer_that_is_found_gone_while_its_data_is_held() -> None:
         r.break_down(r.client)  # the socket says so when it is written to
         r.pass_time(0.2)
         assert r.nothing_left()
-        assert r.engine.counts["client-gone"] == 1
+        assert r.engine.reports.counts["client-gone"] == 1
 
 
 def test_cut_after_so_many_bytes() -> None:
@@ -205,7 +205,7 @@ def test_cut_after_so_many_bytes() -> None:
         assert r.got(r.client) == DATA[:5000]
         assert r.how_ended(r.client) == ["closed"]
         assert r.how_ended(r.server) == ["closed"]
-        assert r.engine.counts["cut"] == 2
+        assert r.engine.reports.counts["cut"] == 2
         r.say(r.client, b"more")
         r.pass_time(1.0)
         assert r.nothing_left()
@@ -217,7 +217,7 @@ def test_block_ends_the_connection_since_nothing_can_be_answered(block: str) -> 
         r.say(r.client, HELLO)
         assert r.got(r.server) == b""
         assert r.how_ended(r.client) == ["closed"]
-        assert r.engine.counts["blocked"] == 2
+        assert r.engine.reports.counts["blocked"] == 2
         assert r.nothing_left()
 
 
@@ -242,7 +242,7 @@ def test_an_error_of_ours_lets_the_connection_pass(monkeypatch: pytest.MonkeyPat
         r.say(r.server, DATA)
         assert r.got(r.client) == DATA
         assert r.got(r.server) == HELLO
-        assert r.engine.counts["failed"] == 1
+        assert r.engine.reports.counts["failed"] == 1
 
 
 def test_an_error_while_pacing_lets_the_rest_pass(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -254,7 +254,7 @@ def test_an_error_of_ours_lets_the_flow_pass(monkeypatch: pytest.MonkeyPatch) ->
         w.respond(HEAD_20K)
         w.respond(BODY)
         assert w.body() == BODY
-        assert w.engine.counts["failed"] == 1
+        assert w.engine.reports.counts["failed"] == 1
 
 
 def test_an_error_while_pacing_lets_the_rest_pass(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -266,7 +266,7 @@ def test_an_error_while_pacing_lets_the_rest_pass(monkeypatch: pytest.MonkeyPatc
         w.respond(BODY[10000:])
         w.pass_time(1.0)
         assert w.body() == BODY
-        assert w.engine.counts["failed"] == 1
+        assert w.engine.reports.counts["failed"] == 1
 
 
 def test_a_new_policy_changes_what_is_under_way() -> None:

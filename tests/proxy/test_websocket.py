@@ -196,7 +196,7 @@ def test_a_client_that_is_gone_ends_the_wait_at_once() -> None:
         w.close(w.client)
         assert w.servers[0] in w.closed
         assert w.nothing_left()
-        assert w.engine.counts["client-gone"] == 1
+        assert w.engine.reports.counts["client-gone"] == 1
 
 
 def test_a_slowed_flow_says_so() -> None:
@@ -215,7 +215,7 @@ def test_a_cut_ends_it_after_so_many_bytes(how: str) -> None:
         assert w.client in w.closed
         assert w.servers[0] in w.closed
         assert w.nothing_left()
-        assert w.engine.counts["cut"] >= 1
+        assert w.engine.reports.counts["cut"] >= 1
 
 
 @pytest.mark.parametrize("block", ["reset", "451"])
@@ -255,4 +255,4 @@ def test_an_error_of_ours_lets_the_messages_pass(monkeypatch: pytest.MonkeyPatch
         end = Connection(ConnectionType.SERVER)
         w.respond(end.send(BytesMessage(DATA)))
         assert len(w.received()) - before > len(DATA)
-        assert w.engine.counts["failed"] == 1
+        assert w.engine.reports.counts["failed"] == 1

@@ -10,7 +10,7 @@ import logging
 from collections.abc import Sequence
 from pathlib import Path
 
-from mitmproxy import command, ctx, dns, exceptions, http, tls
+from mitmproxy import command, ctx, dns, exceptions, http, tcp, tls
 from mitmproxy.addonmanager import Loader
 from mitmproxy.addons.proxyserver import Proxyserver
 from mitmproxy.connection import Client
@@ -229,6 +229,7 @@ class Throttle:
     def client_disconnected(self, client: Client) -> None:
         if self.engine is not None:
             self.engine.client_gone(client)
+            self._pinned.gone(client, self.engine.now())
 
     def server_connected(self, data: ServerConnectionHookData) -> None:
         engine = self.engine
@@ -241,6 +242,8 @@ class Throttle:
             credit.gate(handler, data.server, credit.SMALL_BYTES if matched else None)
 
     def next_layer(self, nextlayer: layer.NextLayer) -> None:
+        if nextlayer.data_client():
+            self._pinned.spoke(nextlayer.context.client)
         if self._blocks_quic:
             quic.refuse(nextlayer)
 
@@ -260,7 +263,16 @@ class Throttle:
         if self.engine is not None:
             self._pinned.failed(data, self.engine.now())
 
+    def tls_established_client(self, data: tls.TlsData) -> None:
+        if self.engine is not None:
+            self._pinned.established(data, self.engine.now())
+
+    def tcp_message(self, flow: tcp.TCPFlow) -> None:
+        if flow.messages[-1].from_client:
+            self._pinned.spoke(flow.client_conn)
+
     def requestheaders(self, flow: http.HTTPFlow) -> None:
+        self._pinned.spoke(flow.client_conn)
         if self.engine is not None:
             try:
                 self.engine.request_came(flow)
@@ -275,6 +287,10 @@ class Throttle:
                 self.engine.response_came(flow)
             except Exception:  # fail open: see the rule above
                 self.engine.failed(flow.request.pretty_url)
+
+    def response(self, flow: http.HTTPFlow) -> None:
+        if self.engine is not None:
+            self.engine.reports.has_passed(flow)
 
     def error(self, flow: http.HTTPFlow) -> None:
         if self.engine is not None:

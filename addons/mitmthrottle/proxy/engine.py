@@ -7,9 +7,8 @@ Rule: the addon talks to mitmproxy, the streams move bytes, and this holds what 
 from __future__ import annotations
 
 import asyncio
-import logging
 import time
-from collections import Counter, defaultdict
+from collections import defaultdict
 
 from mitmproxy import http
 from mitmproxy.addons.proxyserver import Proxyserver
@@ -27,14 +26,11 @@ from .facts import PAGE_HOST, exchange_of, host_of, is_address, upload_of
 from .held import Held
 from .mark import Marks
 from .paced import PacedResponse
-from .passing import Passing
-from .record import Record
+from .reports import Reports
 from .turns import Turns
 from .upload import PacedUpload
 from .wake import LONGEST_TICK_S, SHORTEST_TICK_S, Clock
 from .watcher import Watchers
-
-logger = logging.getLogger(__name__)
 
 
 class Engine:
@@ -54,17 +50,13 @@ class Engine:
         self.quotas = Quotas()
         self.turns = Turns()
         self.version = ""  # of the policy, see record.py
-        self.counts: Counter[str] = Counter()  # outcomes, and `failed`: flows passed on an error
         self.paced_responses = 0
-        self._stopped = False
         self.connections = Connections(proxyserver)
-        self.watchers = watchers
-        self.marks = marks
+        self.reports = Reports(watchers, marks, clock.now)
         self._blocked: dict[str, Rule] = {}  # blocked at their request, by flow
         # Decided in a hook, not yet begun by the stream:
         self._responses: dict[str, PacedResponse] = {}
         self._uploads: dict[str, PacedUpload] = {}
-        self._passing: dict[str, Passing] = {}
         self._active: defaultdict[str, set[Held]] = defaultdict(set)  # by client connection
         self._serial = 0
         self._start(policy)
@@ -128,30 +120,21 @@ class Engine:
         if response is None:
             return
         if not self.concerns(flow):
-            if self.watchers.wants_unmatched and host_of(flow) != PAGE_HOST:
-                exchange = exchange_of(flow, 0, self.elapsed_s)
-                self.decided(flow, exchange, Decision(None))
-                self._let_pass(flow, exchange, None)
+            self.reports.unconcerned(flow, self.elapsed_s)
             return
         exchange = exchange_of(flow, self._next_serial(), self.elapsed_s)
         blocked_by = self._blocked.pop(flow.id, None) if self._blocked else None
         decision = Decision(blocked_by) if blocked_by else self.decide(exchange)
-        self.decided(flow, exchange, decision)
+        self.reports.decided(flow, exchange, decision)
         rule = decision.rule
-        if rule is None and not decision.needs_head and decision.size_step is None:
-            if self.watchers.wants_unmatched:
-                self._let_pass(flow, exchange, None)
-            return
-        if rule is not None and rule.then.pass_:
-            self._let_pass(flow, exchange, rule)
+        undecided = decision.needs_head or decision.size_step is not None
+        if (rule is None and not undecided) or (rule is not None and rule.then.pass_):
+            self.reports.passes(flow, exchange, rule, self.version)
             return
         streamed_anyway = bool(response.stream)
         self._responses[flow.id] = PacedResponse(self, flow, exchange, decision, streamed_anyway)
         if flow.response is not None:  # another one where the rule blocks
             flow.response.stream = flow.response.stream or True
-
-    def _let_pass(self, flow: http.HTTPFlow, exchange: Exchange, rule: Rule | None) -> None:
-        self._passing[flow.id] = Passing(flow, exchange, rule, self.version, self.now())
 
     def opaque_came(
         self, ctx: context.Context, name: str | None, scheme: str, flow: Flow | None
@@ -187,7 +170,7 @@ class Engine:
         if rule is None or rule.then.pass_:
             return []
         if flow is not None:
-            self.marks.begun(flow, rule)
+            self.reports.marks.begun(flow, rule)
         return [PacedDirection(self, ctx, exchange, rule, way, flow) for way in ("down", "up")]
 
     def block(self, flow: http.HTTPFlow, rule: Rule, then: Then) -> None:
@@ -213,18 +196,9 @@ class Engine:
     def take_upload(self, flow: http.HTTPFlow) -> PacedUpload | None:
         return self._uploads.pop(flow.id, None) if self._uploads else None
 
-    def passing(self, flow: http.HTTPFlow) -> Passing | None:
-        """Its response, if it is one that is only looked at."""
-        return self._passing.get(flow.id) if self._passing else None
-
-    def has_passed(self, flow: http.HTTPFlow) -> None:
-        """mitmproxy has the whole response, or it has failed."""
-        if self._passing and (passing := self._passing.pop(flow.id, None)):
-            self._tell(passing.record(self.now()))
-
     def forget(self, flow: http.HTTPFlow) -> None:
         """The flow has failed, perhaps before its stream could take it."""
-        self.has_passed(flow)
+        self.reports.has_passed(flow)
         self._blocked.pop(flow.id, None)
         for held in (self._responses.pop(flow.id, None), self._uploads.pop(flow.id, None)):
             if held is not None:
@@ -238,14 +212,11 @@ class Engine:
     def unix_time(self) -> float:
         return time.time()
 
-    def decided(self, flow: http.HTTPFlow, exchange: Exchange, decision: Decision) -> None:
-        self.watchers.decided(flow, exchange, decision)
-
     def begun(self, held: Held) -> None:
         self.paced_responses += 1
         self._adapt()
         self._active[held.client.id].add(held)
-        self.watchers.began(held)
+        self.reports.began(held)
 
     def ended(self, held: Held, outcome: str) -> None:
         client = held.client.id
@@ -255,18 +226,7 @@ class Engine:
             self._active[client].discard(held)
             if not self._active[client]:
                 del self._active[client]
-        if self._stopped and outcome in ("client-gone", "origin-gone"):
-            outcome = "stopped"  # mitmproxy closes all connections
-        record = held.record(outcome)
-        self._tell(record)
-        if held.flow is not None and record.rule is not None and not record.rule.then.pass_:
-            self.marks.ended(held.flow, record.rule, record)
-
-    def _tell(self, record: Record) -> None:
-        if record.rule is not None:
-            self.counts[record.outcome] += 1
-        if record.rule is not None or self.watchers.wants_unmatched:
-            self.watchers.ended(record)
+        self.reports.ended(held, outcome)
 
     def _adapt(self) -> None:
         """The larger the pieces, the more may be woken together."""
@@ -275,9 +235,7 @@ class Engine:
 
     def failed(self, what: str) -> None:
         """To be called in an `except`: that exchange goes on without us."""
-        self.counts["failed"] += 1
-        logger.exception("mitmthrottle failed on %s and lets it pass unthrottled", what)
-        self.watchers.failed(what)
+        self.reports.failed(what)
 
     # -- change and end
 
@@ -314,9 +272,7 @@ class Engine:
 
     def clock_failed(self) -> None:
         """To be called in an `except`: nobody would be woken any more, so all run free."""
-        self.counts["failed"] += 1
-        logger.exception("mitmthrottle's clock failed: what is under way runs unthrottled")
-        self.watchers.failed("the clock")
+        self.reports.failed("its clock, so on all that is under way,")
         self.shared = Shared()
         self.schedule = self.clock.schedule
         self.set_free()
@@ -329,7 +285,7 @@ class Engine:
                 self.clock.soon(held.waker)
 
     def stop(self) -> None:
-        self._stopped = True
+        self.reports.stopping = True
         self.set_free()
         self.clock.stop()
 

@@ -16,6 +16,8 @@ from mitmproxy.proxy import commands, events
 
 from mitmthrottle.pacing import Pace, Timeline
 
+from .meter import Meter
+
 CLOGGED_POLL_S = 0.02  # first look again at a receiver that does not read
 LONGEST_POLL_S = 0.2
 # mitmproxy closes a connection on which nothing happens (tcp_timeout 600 s, 20 s over UDP).  A
@@ -60,10 +62,7 @@ class Gate:
         self.in_line = False  # its turn to start has not come yet
         self.waiting_bytes = 0
         self.seen_bytes = 0
-        self.sent_bytes = 0
-        self.first_piece_bytes = 0
-        self.first_sent: float | None = None
-        self.last_sent: float | None = None
+        self.meter = Meter()
         self.head_sent = False
         self.needs_head = False
         self.ask_at_bytes: int | None = None
@@ -101,11 +100,13 @@ class Gate:
         return self._waited_s + held
 
     @property
+    def sent_bytes(self) -> int:
+        return self.meter.sent_bytes
+
+    @property
     def measured_bytes_per_s(self) -> float | None:
-        """Goodput from the first piece to the last, the first not counted; None before that."""
-        if self.first_sent is None or self.last_sent is None or self.last_sent <= self.first_sent:
-            return None
-        return (self.sent_bytes - self.first_piece_bytes) / (self.last_sent - self.first_sent)
+        """Goodput of what has gone out so far, see meter.py."""
+        return self.meter.bytes_per_s
 
     def push(self, data: bytes) -> None:
         self._hold()
@@ -253,9 +254,5 @@ class Gate:
                 self._body.popleft()
                 self._offset = 0
         self.waiting_bytes -= size
-        self.sent_bytes += size
-        self.last_sent = self._around.now()
-        if self.first_sent is None:
-            self.first_sent = self.last_sent
-            self.first_piece_bytes = size
+        self.meter.passed(size, self._around.now())
         return parts[0] if len(parts) == 1 else b"".join(parts)

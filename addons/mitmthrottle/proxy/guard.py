@@ -36,6 +36,10 @@ EXPECTED: dict[str, tuple[object, tuple[str, ...]]] = {
         http.HttpStream.state_consume_response_body,
         ("self", "event"),
     ),
+    "HttpStream.handle_protocol_error": (
+        http.HttpStream.handle_protocol_error,
+        ("self", "event"),
+    ),
     "HttpStream.send_response": (http.HttpStream.send_response, ("self", "already_streamed")),
     "Http2Client._handle_event": (_http2.Http2Client._handle_event, ("self", "event")),
     "Http2Client.handle_h2_event": (_http2.Http2Client.handle_h2_event, ("self", "event")),

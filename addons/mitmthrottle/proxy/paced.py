@@ -40,6 +40,7 @@ class PacedResponse(Held):
         self._then: Then | None = None  # what the rule says now
         self._too_late = False  # the headers had gone out before the rule was found
         self.answer_changed = False  # our own answer is another one than the stream holds
+        self._left_alone_by: Rule | None = None  # an exception that only the body told of
         self._turn: asyncio.Task[None] | None = None
         self._turn_for: tuple[RequestLimit, ...] = ()
         self._settle(decision)
@@ -87,7 +88,8 @@ class PacedResponse(Held):
         super().ended(outcome)
 
     def record(self, outcome: str) -> Record:
-        return super().record("blocked" if self.blocked and outcome == "complete" else outcome)
+        record = super().record("blocked" if self.blocked and outcome == "complete" else outcome)
+        return replace(record, rule=self._left_alone_by) if self._left_alone_by else record
 
     @property
     def asked_bytes_per_s(self) -> float | None:
@@ -100,7 +102,9 @@ class PacedResponse(Held):
         gate.needs_head = decision.needs_head
         gate.ask_at_bytes = decision.size_step
         gate.decide = self._decide if decision.needs_head or decision.size_step else None
-        if decision.rule is not None and not decision.rule.then.pass_:
+        if decision.rule is not None and decision.rule.then.pass_:
+            self._left_alone_by = decision.rule
+        elif decision.rule is not None:
             self.follow(decision.rule)
 
     def _decide(self, head: bytes | None, complete: bool) -> None:
@@ -115,7 +119,7 @@ class PacedResponse(Held):
         self.exchange = known
         decision = self.engine.decide(known)
         self._settle(decision)
-        self.engine.decided(self.flow, known, decision)
+        self.engine.reports.decided(self.flow, known, decision)
         if self.rule is None and self.gate.decide is None and not self.gate.head_sent:
             self.stream_body = self._streamed_anyway
 
@@ -147,7 +151,7 @@ class PacedResponse(Held):
 
     def _start(self, rule: Rule, then: Then) -> None:
         """What happens once, when the rule is found."""
-        self.engine.marks.begun(self.flow, rule)
+        self.engine.reports.marks.begun(self.flow, rule)
         self._pass_places_of(then)
         self._take_turn(rule, then)
 

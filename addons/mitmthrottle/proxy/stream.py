@@ -33,6 +33,7 @@ if TYPE_CHECKING:
     from .engine import Engine
     from .held import Held
     from .paced import PacedResponse
+    from .passing import Passing
     from .upload import PacedUpload
 
 END_OF_MESSAGE = (http_events.RequestEndOfMessage, http_events.ResponseEndOfMessage)
@@ -63,6 +64,7 @@ class PacedStream(http.HttpStream):
         super().__init__(ctx, stream_id)
         self.response: PacedResponse | None = None
         self.upload: PacedUpload | None = None
+        self._passing: Passing | None = None
         self._made = False  # the response is not the origin's
         self._origin_reader: GatedReader | None = None
         self._client_reader: GatedReader | None = None
@@ -109,6 +111,7 @@ class PacedStream(http.HttpStream):
         if self.server_state == self.state_errored:
             self._end_all("stopped")  # killed by somebody else
         if self.response is None:
+            self._passing = self.engine.reports.passing(self.flow)
             if reader := self._reader(self.context.server):
                 reader.hold_at_most(None)
             if not event.end_stream and self._credits(self.context.server):
@@ -125,6 +128,19 @@ class PacedStream(http.HttpStream):
             yield from super().start_response_stream()
         else:  # the headers wait for their turn, see `_pass_head`
             self.server_state = self.state_stream_response_body
+
+    def state_stream_response_body(self, event: events.Event) -> layer.CommandGenerator[None]:
+        if self._passing is not None and isinstance(event, http_events.ResponseData):
+            self._passing.meter.passed(len(event.data), self.engine.now())
+        yield from super().state_stream_response_body(event)
+
+    def handle_protocol_error(
+        self, event: http_events.RequestProtocolError | http_events.ResponseProtocolError
+    ) -> layer.CommandGenerator[None]:
+        if self._passing is not None:
+            by_client = isinstance(event, http_events.RequestProtocolError)
+            self._passing.lost = "client-gone" if by_client else "origin-gone"
+        yield from super().handle_protocol_error(event)
 
     def send_response(self, already_streamed: bool = False) -> layer.CommandGenerator[None]:
         if not already_streamed and self.response is None:

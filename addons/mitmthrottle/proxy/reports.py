@@ -1,0 +1,92 @@
+"""What the engine has to tell: to the flow itself, to those who watch, and in its own counts.
+
+Rule: everything that happens to a body is told here, once, whoever wants to know.
+"""
+
+from __future__ import annotations
+
+import logging
+from collections import Counter
+from collections.abc import Callable
+
+from mitmproxy import http
+
+from mitmthrottle.policy import Decision, Exchange, Rule
+
+from .facts import PAGE_HOST, exchange_of, host_of
+from .held import Held
+from .mark import Marks
+from .passing import Passing
+from .record import Record
+from .watcher import Watchers
+
+logger = logging.getLogger(__name__)
+
+
+class Reports:
+    """From the engine to marks, watchers and counts; and what of passing responses is awaited."""
+
+    def __init__(self, watchers: Watchers, marks: Marks, now: Callable[[], float]) -> None:
+        self.watchers = watchers
+        self.marks = marks
+        self.counts: Counter[str] = Counter()  # outcomes, and `failed`: flows passed on an error
+        self.stopping = False
+        self._now = now
+        self._passing: dict[str, Passing] = {}  # by flow
+
+    # -- decisions
+
+    def unconcerned(self, flow: http.HTTPFlow, elapsed_s: float) -> None:
+        """No rule could match its host: not even looked at, unless somebody wants to know."""
+        if self.watchers.wants_unmatched and host_of(flow) != PAGE_HOST:
+            exchange = exchange_of(flow, 0, elapsed_s)
+            self.decided(flow, exchange, Decision(None))
+            self.passes(flow, exchange, None, "")
+
+    def decided(self, flow: http.HTTPFlow, exchange: Exchange, decision: Decision) -> None:
+        self.watchers.decided(flow, exchange, decision)
+
+    # -- responses that are left alone
+
+    def passes(
+        self, flow: http.HTTPFlow, exchange: Exchange, rule: Rule | None, version: str
+    ) -> None:
+        """No rule slows it, or only one with `pass: true` has matched."""
+        if rule is not None or self.watchers.wants_unmatched:
+            self._passing[flow.id] = Passing(flow, exchange, rule, version, self._now())
+
+    def passing(self, flow: http.HTTPFlow) -> Passing | None:
+        """Its response, if it is one that is only looked at."""
+        return self._passing.get(flow.id) if self._passing else None
+
+    def has_passed(self, flow: http.HTTPFlow) -> None:
+        """mitmproxy has the whole response, or it has failed."""
+        if self._passing and (passing := self._passing.pop(flow.id, None)):
+            self._tell(passing.record(self._now()))
+
+    # -- bodies in the throttle's hands
+
+    def began(self, held: Held) -> None:
+        self.watchers.began(held)
+
+    def ended(self, held: Held, outcome: str) -> None:
+        if self.stopping and outcome in ("client-gone", "origin-gone"):
+            outcome = "stopped"  # mitmproxy closes all connections
+        record = held.record(outcome)
+        self._tell(record)
+        if held.flow is not None and record.rule is not None and not record.rule.then.pass_:
+            self.marks.ended(held.flow, record.rule, record)
+
+    def _tell(self, record: Record) -> None:
+        if record.rule is not None:
+            self.counts[record.outcome] += 1
+        if record.rule is not None or self.watchers.wants_unmatched:
+            self.watchers.ended(record)
+
+    # -- errors of ours
+
+    def failed(self, what: str) -> None:
+        """To be called in an `except`: that exchange goes on without us."""
+        self.counts["failed"] += 1
+        logger.exception("mitmthrottle failed on %s and lets it pass unthrottled", what)
+        self.watchers.failed(what)
