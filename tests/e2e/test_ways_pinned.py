@@ -99,6 +99,36 @@ def test_it_is_that_host_only_and_who_trusts_us_goes_on_being_looked_into(
     assert ways.http1_get(web, FREE, 443, f"/bytes/{SIZE}").digest == DIGEST
 
 
+@pytest.mark.parametrize("proxy", ["passthrough"], indirect=True)
+def test_an_app_that_compares_after_the_handshake_works_from_its_third_try_on(
+    proxy: RunningProxy, origin: WaysOrigin
+) -> None:
+    """It trusts the device's authorities, ours among them, and has a list of its own besides."""
+    pins = ways.pinned_to(ways.through_connect(proxy.port), proxy.ca_path, origin.ca_path)
+    for _ in range(2):
+        with pytest.raises(ways.PinMismatchError):
+            ways.own_get(pins, HOST, 7443, 10)
+    assert ways.own_get(pins, HOST, 7443, 10).size == 10
+
+
+@pytest.mark.parametrize("proxy", ["passthrough"], indirect=True)
+def test_a_client_that_hangs_up_now_and_then_goes_on_being_looked_into(
+    proxy: RunningProxy, origin: WaysOrigin
+) -> None:
+    connect = ways.through_connect(proxy.port)
+    trusting = {alpn: ways.over_tls(connect, proxy.ca_path, alpn) for alpn in ("h2", "http/1.1")}
+    pins = ways.pinned_to(connect, proxy.ca_path, origin.ca_path)
+    for talk in (
+        lambda: ways.http1_get(trusting["http/1.1"], HOST, 443, "/bytes/10"),
+        lambda: ways.http2_get(trusting["h2"], HOST, 443, "/bytes/10"),
+        lambda: ways.own_get(ways.over_tls(connect, proxy.ca_path), HOST, 7443, 10),
+        lambda: ways.http1_get(trusting["http/1.1"], HOST, 443, "/bytes/10"),
+    ):
+        with pytest.raises(ways.PinMismatchError):  # each time anew: nothing is held against it
+            ways.own_get(pins, HOST, 7443, 10)
+        assert talk().size == 10
+
+
 @pytest.mark.parametrize("proxy", ["intercept"], indirect=True)
 def test_otherwise_it_is_refused_each_time(proxy: RunningProxy, origin: WaysOrigin) -> None:
     for _ in range(3):

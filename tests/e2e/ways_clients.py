@@ -142,6 +142,27 @@ def over_tls(dial: Dial, ca_path: Path, alpn: str | None = None) -> Dial:
     return secure
 
 
+class PinMismatchError(ConnectionError):
+    """The certificate is a trusted one, and not the one that an app insists on."""
+
+
+def pinned_to(dial: Dial, trusted: Path, insisted_on: Path) -> Dial:
+    """TLS as an app does that trusts both authorities, and when the handshake is through hangs up
+    without a word if the certificate is not by the second one."""
+    trust = ssl.create_default_context(cafile=trusted)
+    trust.load_verify_locations(insisted_on)
+    (issuer,) = ssl.create_default_context(cafile=insisted_on).get_ca_certs()
+
+    def secure(host: str, port: int) -> socket.socket:
+        sock = trust.wrap_socket(dial(host, port), server_hostname=host)
+        if (sock.getpeercert() or {}).get("issuer") != issuer["subject"]:
+            sock.close()
+            raise PinMismatchError(host)
+        return sock
+
+    return secure
+
+
 # -- protocols
 
 
