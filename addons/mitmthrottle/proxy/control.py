@@ -66,17 +66,25 @@ class Control:
         self._lasting.clear()
         self._overrides.clear()
 
+    def override_of(self, rule: str) -> Override | None:
+        """What a command has changed of this rule; None: it is as the file says."""
+        return self._overrides.get(rule)
+
+    def reverts_in_s(self, rule: str) -> float | None:
+        """When that ends by itself; None: it stays."""
+        timer = self._reverts.get(rule)
+        return max(0.0, timer.when() - asyncio.get_running_loop().time()) if timer else None
+
     def _said(self, rule: Rule) -> str:
-        override = self._overrides.get(rule.name)
+        override = self.override_of(rule.name)
         if override is None:
             return ""
         if override.disabled:
             said = "; switched off"
         else:
             said = f"; now {format_rate(override.rate_bytes_per_s or 0)}"
-        if timer := self._reverts.get(rule.name):
-            left = max(0.0, timer.when() - asyncio.get_running_loop().time())
-            said += f" for {left:.0f} s more"
+        if (left_s := self.reverts_in_s(rule.name)) is not None:
+            said += f" for {left_s:.0f} s more"
         return said
 
     def _override(self, name: str, override: Override | None, revert_after: str) -> None:
