@@ -3,13 +3,18 @@
 from __future__ import annotations
 
 import pytest
-from mitmproxy import tcp
+from mitmproxy import ctx, tcp
+from mitmproxy.addons.proxyauth import ProxyAuth
+from mitmproxy.proxy import context
+from mitmproxy.proxy.layers import http
 from mitmproxy.proxy.layers.tcp import TcpMessageInjected
+from mitmproxy.proxy.layers.tls import ClientTLSLayer, ServerTLSLayer
+from mitmproxy.test import tflow, tutils
 
 from mitmthrottle.policy import parse_policy
 from mitmthrottle.proxy.direction import PacedDirection
 
-from .relayed import client_hello, relay
+from .relayed import Relay, client_hello, relay
 
 SLOW = """
 version: 1
@@ -116,6 +121,73 @@ def test_a_delay_comes_before_the_first_byte_down() -> None:
         assert r.got(r.client) == b""
         r.pass_time(0.02)
         assert r.got(r.client) == DATA
+
+
+@pytest.mark.parametrize("greeting", [b"", b"220 mail ready\r\n"])
+def test_a_protocol_that_turns_to_tls_later_is_paced_from_then_on(greeting: bytes) -> None:
+    with relay(SLOW) as r:
+        if greeting:
+            r.say(r.server, greeting)
+        r.say(r.client, b"EHLO a\r\nSTARTTLS\r\n")
+        r.say(r.server, b"220 go ahead\r\n")
+        assert r.got(r.client) == greeting + b"220 go ahead\r\n"
+        r.say(r.client, HELLO[:200])
+        r.say(r.client, HELLO[200:])
+        before = len(r.got(r.client))
+        r.say(r.server, DATA)
+        r.pass_time(1.0)
+        assert len(r.got(r.client)) - before == pytest.approx(8000, rel=0.06)
+
+
+def test_later_tls_is_not_looked_for_for_ever() -> None:
+    with relay(SLOW) as r:
+        for _ in range(7):
+            r.say(r.client, bytes(10_000))
+        r.say(r.client, HELLO)
+        r.say(r.server, DATA)
+        assert r.got(r.client) == DATA
+
+
+def test_the_tls_of_an_https_proxy_itself_says_nothing_of_the_server() -> None:
+    with relay(SLOW, ("mail.other.example", 25)) as r:
+        tunnelled(r, sni="a.slow.example")
+        r.say(r.server, DATA)
+        assert r.got(r.client) == DATA
+    with relay(SLOW, NAMED) as r:
+        tunnelled(r, sni="proxy.other.example")
+        r.say(r.server, DATA)
+        r.pass_time(1.0)
+        assert len(r.got(r.client)) == pytest.approx(8000, rel=0.06)
+
+
+def test_what_a_request_was_upgraded_to_goes_by_the_name_in_the_request() -> None:
+    with relay(SLOW) as r:  # in transparent mode: only an address was dialled
+        tunnelled(r, sni=None, method="GET", host="a.slow.example")
+        r.say(r.server, DATA)
+        r.pass_time(1.0)
+        assert len(r.got(r.client)) == pytest.approx(8000, rel=0.06)
+
+
+def tunnelled(r: Relay, *, sni: str | None, method: str = "CONNECT", host: str = "") -> None:
+    """Put layers around: an HTTP request, in TLS if there is a name, and within it the relay."""
+    outside = context.Context(r.client, r.options)
+    if sni:
+        ServerTLSLayer(outside)
+        ClientTLSLayer(outside)
+        r.client.sni = sni
+    stream = http.HttpStream(outside, 1)
+    stream.flow = tflow.tflow(req=tutils.treq(method=method, host=host, authority=b""))
+    r.layer.context.layers[:0] = outside.layers
+
+
+def test_who_has_authenticated_shares_its_budgets_with_its_requests() -> None:
+    with relay(with_effect("rate: {limit: 8 kB/s, per: client}"), NAMED) as r:
+        auth = ProxyAuth()
+        ctx.master.addons.add(auth)
+        auth.authenticated[r.client] = ("alice", "secret")
+        r.say(r.server, DATA)
+        (down,) = (held for held in r.engine.active() if held.direction == "down")
+        assert down.parties.client == "user alice"
 
 
 # -- endings
@@ -232,7 +304,35 @@ def test_block_by_silence_lasts_until_the_client_gives_up() -> None:
         assert r.nothing_left()
 
 
+def test_a_block_after_a_quota_comes_for_the_next_connection() -> None:
+    quota = "quota: {free: 10 kB, per: client}"
+    with relay(with_effect(f"{quota}, block: 429"), NAMED) as r:
+        r.say(r.server, DATA)  # more than is free, but it has begun
+        assert r.got(r.client) == DATA
+        assert not r.how_ended(r.client)
+        other = r.another(NAMED)
+        other.say(other.server, DATA)
+        assert other.got(other.client) == b""
+        assert other.how_ended(other.client) == ["closed"]
+
+
+def test_within_a_quota_there_is_no_delay() -> None:
+    with relay(with_effect("quota: {free: 1 MB, per: client}, delay: 2 s"), NAMED) as r:
+        r.say(r.server, DATA)
+        assert r.got(r.client) == DATA
+
+
 # -- what goes wrong, and what changes
+
+
+def test_an_error_while_beginning_lets_the_connection_pass(monkeypatch: pytest.MonkeyPatch) -> None:
+    with relay(SLOW, NAMED) as r:
+        monkeypatch.setattr(PacedDirection, "attach", lambda *args: 1 / 0)
+        r.say(r.server, DATA)
+        r.say(r.client, DATA)
+        assert r.got(r.client) == DATA
+        assert r.got(r.server) == DATA
+        assert r.engine.reports.counts["failed"] == 1
 
 
 def test_an_error_of_ours_lets_the_connection_pass(monkeypatch: pytest.MonkeyPatch) -> None:

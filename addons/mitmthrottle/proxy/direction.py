@@ -40,6 +40,7 @@ class PacedDirection(Held):
         # The answer to a WebSocket's handshake has had its delay already.
         self._first_bytes_wait = exchange.opaque and direction == "down"
         self.then = rule.then
+        self._within_quota = False  # it has begun before its quota was used up
         self._receiver: Connection = ctx.client if direction == "down" else ctx.server
         self.follow(rule)
         if direction == "down":
@@ -56,6 +57,10 @@ class PacedDirection(Held):
         first = self.rule is None
         self.rule = rule
         self.then = self._says_now(rule)
+        if first:
+            self._within_quota = self._quota_left_bytes() > 0
+        if self._within_quota:
+            self.then = self.then.model_copy(update={"block": None, "delay": None})
         limits = self._limits(rule, self.then)
         if first and self._first_bytes_wait:
             seed = (self.engine.seed, rule.name, self.exchange.serial)

@@ -22,7 +22,7 @@ from mitmthrottle.policy import Decider, Decision, Exchange, Policy, Rule, Then
 from . import block
 from .connections import Connections
 from .direction import PacedDirection
-from .facts import PAGE_HOST, exchange_of, host_of, is_address, upload_of
+from .facts import PAGE_HOST, exchange_of, host_of, is_address, upload_of, user_of
 from .held import Held
 from .mark import Marks
 from .paced import PacedResponse
@@ -149,6 +149,7 @@ class Engine:
             scheme=scheme,
             port=address[1] if address else 0,
             client_address=ctx.client.peername[0] if ctx.client.peername else None,
+            user=user_of(ctx.client),
             opaque=True,
             time=self.unix_time(),
             elapsed_s=self.elapsed_s,

@@ -9,7 +9,9 @@ import ipaddress
 import time
 from dataclasses import replace
 
-from mitmproxy import http
+from mitmproxy import ctx, http
+from mitmproxy.addons.proxyauth import ProxyAuth
+from mitmproxy.connection import Client
 from mitmproxy.net.http.http1 import expected_http_body_size
 
 from mitmthrottle.policy import Exchange
@@ -74,7 +76,9 @@ def _plain(headers: http.Headers) -> dict[str, str]:
 def host_of(flow: http.HTTPFlow) -> str:
     """The host that the client asked for; where it only gave an address, the TLS server name."""
     host = flow.request.pretty_host
-    return (flow.client_conn.sni or host) if is_address(host) else host
+    if flow.request.scheme != "https" or not is_address(host):
+        return host  # a request in the clear may have come through an HTTPS proxy's own TLS
+    return flow.client_conn.sni or host
 
 
 def is_address(host: str) -> bool:
@@ -84,6 +88,16 @@ def is_address(host: str) -> bool:
     except ValueError:
         return False
     return True
+
+
+def user_of(client: Client) -> str | None:
+    """Who has authenticated at the proxy on this connection: what is known of the client where
+    there is no request to ask."""
+    proxy_auth = ctx.master.addons.get("proxyauth")
+    if not isinstance(proxy_auth, ProxyAuth):
+        return None
+    credentials = proxy_auth.authenticated.get(client)
+    return credentials[0] if credentials else None
 
 
 def _user(flow: http.HTTPFlow) -> str | None:

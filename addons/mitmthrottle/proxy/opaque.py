@@ -3,6 +3,9 @@
 Rule: all that can be known is the server's name (from the TLS ClientHello, else what was dialled),
 its port and the client.  Rules that need more cannot hold.  Those that hold pace the connection's
 bytes, in both directions alike.
+
+A protocol may turn to TLS later (STARTTLS), so where only an address is known, a ClientHello is
+looked for among the first things that the client says.
 """
 
 from __future__ import annotations
@@ -13,10 +16,12 @@ from mitmproxy.connection import Connection, ConnectionState
 from mitmproxy.net.tls import starts_like_tls_record
 from mitmproxy.proxy import commands, context, events, layer
 from mitmproxy.proxy.layers import tcp
-from mitmproxy.proxy.layers.tls import parse_client_hello
+from mitmproxy.proxy.layers.http import HttpStream
+from mitmproxy.proxy.layers.tls import ClientTLSLayer, parse_client_hello
 
 from .credit import GatedReader
 from .direction import PacedDirection
+from .facts import host_of
 from .gate import Item, Mark
 
 if TYPE_CHECKING:
@@ -24,6 +29,18 @@ if TYPE_CHECKING:
 
 TLS_BEGINS = (b"\x16", b"\x16\x03")  # too little to tell
 LARGEST_HELLO_BYTES = 32 * 1024  # longer than any ClientHello that we wait for
+LATEST_HELLO_BYTES = 64 * 1024  # what a client may say before STARTTLS
+
+
+def name_around(ctx: context.Context) -> str | None:
+    """The server's name, if a layer around knows it: that of the innermost TLS, or of the request
+    that was upgraded.  Not that of the TLS in which an HTTPS proxy itself was asked."""
+    for found in reversed(ctx.layers):
+        if isinstance(found, ClientTLSLayer):
+            break
+        if isinstance(found, HttpStream):
+            return None if found.flow.request.method == "CONNECT" else host_of(found.flow)
+    return ctx.client.sni
 
 
 class PacedTCPLayer(tcp.TCPLayer):
@@ -35,7 +52,9 @@ class PacedTCPLayer(tcp.TCPLayer):
         super().__init__(ctx, ignore)
         self._gates: dict[Connection, PacedDirection] = {}  # by who sends
         self._readers: dict[Connection, GatedReader | None] = {}
-        self._hello: bytearray | None = bytearray()  # None: decided
+        self._hello: bytearray | None = bytearray()  # None: decided for good
+        self._said_bytes = 0  # by the client, while it is not
+        self._asked = False
 
     def relay_messages(self, event: events.Event) -> layer.CommandGenerator[None]:
         if isinstance(event, tcp.TcpMessageInjected):
@@ -53,6 +72,9 @@ class PacedTCPLayer(tcp.TCPLayer):
                     self._learn(event)
                 except Exception:  # fail open: see held.py
                     self.engine.failed(f"the connection to {self.context.server.address}")
+                    self._hello = None
+                    for held in self._gates.values():
+                        held.run_free()
             gated = self._gates.get(event.connection)
             if gated is None:
                 yield from super().relay_messages(event)
@@ -80,10 +102,11 @@ class PacedTCPLayer(tcp.TCPLayer):
         """Decide as soon as the server's name is known, or that there is none."""
         if self._hello is None:
             return
-        name = self.context.client.sni
-        scheme = "https" if name else "tcp"
+        name = name_around(self.context)
+        scheme = "https" if self.context.client.tls and name else "tcp"
         if name is None and event.connection is self.context.client:
             self._hello += event.data
+            self._said_bytes += len(event.data)
             hello = bytes(self._hello)
             if hello in TLS_BEGINS:
                 return
@@ -97,15 +120,24 @@ class PacedTCPLayer(tcp.TCPLayer):
                     if parsed is None and len(hello) < LARGEST_HELLO_BYTES:
                         return
                 name = parsed.sni if parsed else None
-        self._hello = None
-        for held in self.engine.opaque_came(self.context, name, scheme, self.flow):
-            down = held.direction == "down"
-            sender = self.context.server if down else self.context.client
-            self._gates[sender] = held
-            held.attach(self)
-            reader = self.engine.connections.reader_under(self.context, sender)
-            held.hold_reader(reader)
-            self._readers[sender] = reader
+            self._hello.clear()
+        if self._asked and name is None:
+            found = []  # nothing new
+        else:
+            found = self.engine.opaque_came(self.context, name, scheme, self.flow)
+        self._asked = True
+        if found or name or scheme == "https" or self._said_bytes > LATEST_HELLO_BYTES:
+            self._hello = None
+        for held in found:
+            self._begin(held)
+
+    def _begin(self, held: PacedDirection) -> None:
+        sender = self.context.server if held.direction == "down" else self.context.client
+        self._gates[sender] = held
+        held.attach(self)
+        reader = self.engine.connections.reader_under(self.context, sender)
+        held.hold_reader(reader)
+        self._readers[sender] = reader
 
     def _let_out(self) -> layer.CommandGenerator[None]:
         for sender, held in list(self._gates.items()):
