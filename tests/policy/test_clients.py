@@ -81,3 +81,13 @@ def test_a_policy_without_devices_does_not_load_the_tables_of_user_agents() -> N
         "Decider(p).explain(Exchange('a.com')); sys.exit('ua_parser' in sys.modules)"
     )
     assert subprocess.run([sys.executable, "-c", code], check=False).returncode == 0
+
+
+def test_a_policy_with_devices_has_loaded_the_tables_before_the_first_request() -> None:
+    code = (
+        "import sys; from mitmthrottle.policy import *\n"
+        "p = parse_policy('version: 1\\nname: a\\nrules: [{when: {client: {device: mobile}}, "
+        "then: {rate: 1 Mbit/s}}]')\n"
+        "Decider(p); sys.exit('ua_parser' not in sys.modules)"
+    )
+    assert subprocess.run([sys.executable, "-c", code], check=False).returncode == 0

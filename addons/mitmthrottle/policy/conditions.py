@@ -24,7 +24,7 @@ from mitmthrottle.policy.content import (
     needs_first_bytes,
     type_of_part,
 )
-from mitmthrottle.policy.devices import device_of
+from mitmthrottle.policy.devices import device_of, load_tables
 from mitmthrottle.policy.exchange import Exchange
 from mitmthrottle.policy.pattern import TextPattern, glob_regex
 from mitmthrottle.policy.share import Share, place_of_client, unit_interval
@@ -244,6 +244,8 @@ class Client:
     __slots__ = ("_matches", "_names")
 
     def __init__(self, matches: tuple[ClientMatch, ...], names: Sequence[str]) -> None:
+        if any(match.device is not None for match in matches):
+            load_tables()
         self._matches = matches
         self._names = names
 
