@@ -120,7 +120,7 @@ class Engine:
         if response is None:
             return
         if not self.concerns(flow):
-            self.reports.unconcerned(flow, self.elapsed_s)
+            self.reports.unconcerned(flow, self.elapsed_s, self.version)
             return
         exchange = exchange_of(flow, self._next_serial(), self.elapsed_s)
         blocked_by = self._blocked.pop(flow.id, None) if self._blocked else None

@@ -30,18 +30,21 @@ class Reports:
         self.watchers = watchers
         self.marks = marks
         self.counts: Counter[str] = Counter()  # outcomes, and `failed`: flows passed on an error
+        self.unmatched = 0  # responses that no rule has matched
         self.stopping = False
         self._now = now
         self._passing: dict[str, Passing] = {}  # by flow
 
     # -- decisions
 
-    def unconcerned(self, flow: http.HTTPFlow, elapsed_s: float) -> None:
+    def unconcerned(self, flow: http.HTTPFlow, elapsed_s: float, version: str) -> None:
         """No rule could match its host: not even looked at, unless somebody wants to know."""
-        if self.watchers.wants_unmatched and host_of(flow) != PAGE_HOST:
+        if not self.watchers.wants_unmatched:
+            self.unmatched += 1
+        elif host_of(flow) != PAGE_HOST:
             exchange = exchange_of(flow, 0, elapsed_s)
             self.decided(flow, exchange, Decision(None))
-            self.passes(flow, exchange, None, "")
+            self.passes(flow, exchange, None, version)
 
     def decided(self, flow: http.HTTPFlow, exchange: Exchange, decision: Decision) -> None:
         self.watchers.decided(flow, exchange, decision)
@@ -52,6 +55,8 @@ class Reports:
         self, flow: http.HTTPFlow, exchange: Exchange, rule: Rule | None, version: str
     ) -> None:
         """No rule slows it, or only one with `pass: true` has matched."""
+        if rule is None:
+            self.unmatched += 1
         if rule is not None or self.watchers.wants_unmatched:
             self._passing[flow.id] = Passing(flow, exchange, rule, version, self._now())
 
@@ -73,6 +78,8 @@ class Reports:
         if self.stopping and outcome in ("client-gone", "origin-gone"):
             outcome = "stopped"  # mitmproxy closes all connections
         record = held.record(outcome)
+        if record.rule is None:
+            self.unmatched += 1
         self._tell(record)
         if held.flow is not None and record.rule is not None and not record.rule.then.pass_:
             self.marks.ended(held.flow, record.rule, record)

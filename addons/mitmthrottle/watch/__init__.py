@@ -6,8 +6,15 @@ Rule: whatever is in here looks on through `Throttle.watch`; the throttle works 
 from __future__ import annotations
 
 from mitmthrottle.proxy.addon import Throttle
+from mitmthrottle.watch.log import Log
+from mitmthrottle.watch.metrics import Metrics
+from mitmthrottle.watch.why import Why
 
 
 def addons(throttle: Throttle) -> list[object]:
     """The mitmproxy addons that watch this throttle, to stand behind it in a script's list."""
-    return []
+    log = Log()
+    metrics = Metrics(throttle, log)
+    for watcher in (log, metrics):
+        throttle.watch(watcher)
+    return [log, Why(throttle)]
