@@ -1,0 +1,279 @@
+"""Is the target treated otherwise than the control? Yes, no, or it cannot be told, and why.
+
+Rule: yes only where every test agrees, no only where the two are shown to be alike; all else is
+"cannot tell" with its reason. Pure: transfers and a seed in, a verdict out.
+"""
+
+from __future__ import annotations
+
+import statistics
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Literal
+
+from mitmthrottle.measure.comparison import (
+    AREA,
+    Comparison,
+    Interval,
+    compare,
+    compare_single,
+    interval,
+    sign_p_value,
+)
+from mitmthrottle.measure.shape import Mechanism, Shape, mechanism_of, shape_of
+from mitmthrottle.measure.transfer import Transfer, windows
+
+PAIRS_AT_LEAST = 8
+"""With fewer, no swap of pairs is rare enough to be a proof."""
+P_VALUE = 0.01
+AGREEMENT = 0.95
+SAMPLES = 20
+"""throughput samples of a transfer"""
+SPAN_AT_LEAST_BYTES = 16_000
+"""What is shorter may come with TCP's first packets, whatever limits the rate."""
+WORTH = 1.1
+"""A smaller factor between the rates is no differentiation, however sure."""
+ALIKE = 1.25
+"""Alike is what surely lies within this factor."""
+RESOLUTION_S = 0.005
+"""What the client's own work may take of a transfer; it counts as time of both."""
+DELAY_S, DELAY_SHARE = 0.02, 0.25
+"""A later first byte is a delay if it surely is later by both: 20 ms, and a quarter."""
+_HELD_SPREAD = 0.25
+
+
+@dataclass(frozen=True, slots=True)
+class Pair:
+    """One transfer of each, one right after the other."""
+
+    target: Transfer | str
+    """or the sentence that says why there is none"""
+    control: Transfer | str
+    target_first: bool = True
+
+
+@dataclass(frozen=True, slots=True)
+class Verdict:
+    """Rates in bytes per second, times in seconds."""
+
+    differentiated: bool | None
+    reason: str
+    mechanism: Mechanism | None
+    slower: Literal["target", "control"] | None
+    pairs: int
+    """that could be used"""
+    target_failures: int
+    control_failures: int
+    span_bytes: float
+    """what was compared of each: so many first bytes of its body"""
+    comparison: Comparison | None
+    target_bytes_per_s: float | None
+    control_bytes_per_s: float | None
+    target_first_byte_s: float | None
+    control_first_byte_s: float | None
+    delay: Interval | None
+    """by how much the target's first byte is later, without the way: by pair"""
+    delay_p_value: float | None
+    target_shapes: tuple[Shape, ...] = ()
+    control_shapes: tuple[Shape, ...] = ()
+
+
+def judge(pairs: Sequence[Pair], seed: str) -> Verdict:
+    """The verdict on what was measured."""
+    usable = [
+        (pair.target, pair.control)
+        for pair in pairs
+        if _whole(pair.target) and _whole(pair.control)
+        if isinstance(pair.target, Transfer) and isinstance(pair.control, Transfer)
+    ]
+    failed = [(not _whole(pair.target), not _whole(pair.control)) for pair in pairs]
+    only_target, only_control = failed.count((True, False)), failed.count((False, True))
+    found = _Found(
+        pairs=len(usable),
+        target_failures=sum(target for target, _ in failed),
+        control_failures=sum(control for _, control in failed),
+    )
+    if only_target > only_control and sign_p_value(only_target, only_control) < P_VALUE:
+        why = (
+            f"{found.target_failures} of {len(pairs)} transfers of the target broke off or failed, "
+            f"{found.control_failures} of the control's"
+        )
+        return found.verdict(True, why, slower="target")
+    if len(usable) < PAIRS_AT_LEAST:
+        why = f"only {_counted(len(usable), 'pair')} could be used; it takes {PAIRS_AT_LEAST}"
+        return found.verdict(None, f"{why}: give more --pairs")
+    return _compared(usable, found, seed)
+
+
+def span_of(usable: Sequence[tuple[Transfer, Transfer]]) -> float:
+    """The bytes that are compared: what the shorter of the two has in the median."""
+    return min(
+        statistics.median(target.size for target, _ in usable),
+        statistics.median(control.size for _, control in usable),
+    )
+
+
+def samples(transfer: Transfer, span_bytes: float) -> list[float]:
+    """The throughput samples of a transfer, over its first bytes."""
+    part = transfer.first(span_bytes)
+    begin, end = part.arrivals[0][0], part.arrivals[-1][0]
+    found = windows(part.arrivals, begin, end, SAMPLES)
+    mean = part.size / (part.duration_s + RESOLUTION_S)
+    scale = mean * SAMPLES / sum(found)
+    return [each * scale for each in found]
+
+
+def _whole(one: Transfer | str) -> bool:
+    return isinstance(one, Transfer) and one.ended not in {"truncated", "stopped"}
+
+
+@dataclass(slots=True)
+class _Found:
+    """What is known so far."""
+
+    pairs: int
+    target_failures: int
+    control_failures: int
+    span_bytes: float = 0.0
+    comparison: Comparison | None = None
+    target_shapes: tuple[Shape, ...] = ()
+    control_shapes: tuple[Shape, ...] = ()
+    target_first_byte_s: float | None = None
+    control_first_byte_s: float | None = None
+    delay: Interval | None = None
+    delay_p_value: float | None = None
+
+    def verdict(
+        self,
+        differentiated: bool | None,
+        reason: str,
+        *,
+        mechanism: Mechanism | None = None,
+        slower: Literal["target", "control"] | None = None,
+    ) -> Verdict:
+        return Verdict(
+            differentiated=differentiated,
+            reason=reason,
+            mechanism=mechanism,
+            slower=slower,
+            pairs=self.pairs,
+            target_failures=self.target_failures,
+            control_failures=self.control_failures,
+            span_bytes=self.span_bytes,
+            comparison=self.comparison,
+            target_bytes_per_s=_rate(self.target_shapes),
+            control_bytes_per_s=_rate(self.control_shapes),
+            target_first_byte_s=self.target_first_byte_s,
+            control_first_byte_s=self.control_first_byte_s,
+            delay=self.delay,
+            delay_p_value=self.delay_p_value,
+            target_shapes=self.target_shapes,
+            control_shapes=self.control_shapes,
+        )
+
+
+def _compared(usable: Sequence[tuple[Transfer, Transfer]], found: _Found, seed: str) -> Verdict:
+    targets, controls = [pair[0] for pair in usable], [pair[1] for pair in usable]
+    found.target_shapes = tuple(shape_of(each) for each in targets)
+    found.control_shapes = tuple(shape_of(each) for each in controls)
+    delayed = _delayed(targets, controls, found, seed)
+    found.span_bytes = span = span_of(usable)
+    if span >= SPAN_AT_LEAST_BYTES:
+        found.comparison = compare(
+            [samples(each, span) for each in targets],
+            [samples(each, span) for each in controls],
+            seed,
+        )
+    comparison = found.comparison
+    if comparison is not None and _differs(comparison):
+        slowdown = 1 / comparison.ratio.median
+        if slowdown > 1:
+            mechanism = _mechanism(found.target_shapes)
+            why = f"the target is slower by a factor of {slowdown:.3g}"
+            if mechanism is None:
+                why += ", but what does it shows no clear shape"
+            return found.verdict(True, why, mechanism=mechanism, slower="target")
+        if not delayed:
+            why = f"it is the control that is slower, by a factor of {1 / slowdown:.3g}"
+            return found.verdict(True, f"{why}: are the two swapped?", slower="control")
+    if delayed and found.delay is not None:
+        why = (
+            f"the target's first byte comes {found.delay.median * 1000:.0f} ms later; after it the "
+            "target is not slower"
+        )
+        return found.verdict(True, why, mechanism="delay", slower="target")
+    if comparison is None:
+        why = (
+            f"only {span:.0f} bytes could be compared, and it takes {SPAN_AT_LEAST_BYTES}: give a "
+            "larger body, more --bytes or more --seconds"
+        )
+        return found.verdict(None, why)
+    return _not_differing(comparison, found)
+
+
+def _not_differing(comparison: Comparison, found: _Found) -> Verdict:
+    ratio = comparison.ratio
+    alike = ratio.low >= 1 / ALIKE and ratio.high <= ALIKE
+    apart = (
+        comparison.p_value < P_VALUE
+        and comparison.area > AREA
+        and comparison.agreement >= AGREEMENT
+    )
+    if alike and apart:
+        why = (
+            "the means are alike, but the bytes do not come alike: different servers, or a rate "
+            "above what the way bears; compare the plots, and try a control on the same server"
+        )
+        return found.verdict(None, why)
+    if alike:
+        why = (
+            f"the target has {ratio.low:.0%} to {ratio.high:.0%} of the control's rate, and its "
+            "first byte is as early"
+        )
+        return found.verdict(False, why)
+    why = (
+        f"too noisy: the target has between {ratio.low:.0%} and {ratio.high:.0%} of the control's "
+        "rate; give more --pairs or larger bodies, or measure when the network is quiet"
+    )
+    return found.verdict(None, why)
+
+
+def _differs(comparison: Comparison) -> bool:
+    ratio = comparison.ratio
+    return (
+        comparison.p_value < P_VALUE
+        and comparison.area > AREA
+        and comparison.agreement >= AGREEMENT
+        and (ratio.high < 1 / WORTH or ratio.low > WORTH)
+    )
+
+
+def _delayed(
+    targets: Sequence[Transfer], controls: Sequence[Transfer], found: _Found, seed: str
+) -> bool:
+    """Whether the target's first byte is surely later than distance explains."""
+    found.target_first_byte_s = statistics.median(each.first_byte_s for each in targets)
+    found.control_first_byte_s = statistics.median(each.first_byte_s for each in controls)
+    # A farther server answers later by as much as it takes longer to connect to.
+    waits, others = ([each.first_byte_s - each.connect_s for each in side]
+                     for side in (targets, controls))  # fmt: skip
+    found.delay = interval([one - other for one, other in zip(waits, others, strict=True)])
+    found.delay_p_value = compare_single(waits, others, seed).p_value
+    least = max(DELAY_S, DELAY_SHARE * found.control_first_byte_s)
+    return found.delay_p_value < P_VALUE and found.delay.low > least
+
+
+def _mechanism(shapes: Sequence[Shape]) -> Mechanism | None:
+    """A mechanism holds a rate: one that differs from transfer to transfer is a network's."""
+    rates = sorted(shape.steady_bytes_per_s for shape in shapes)
+    count = len(rates)
+    spread = (rates[(3 * count) // 4] - rates[count // 4]) / statistics.median(rates)
+    return mechanism_of(shapes) if spread <= _HELD_SPREAD else None
+
+
+def _rate(shapes: Sequence[Shape]) -> float | None:
+    return statistics.median(shape.steady_bytes_per_s for shape in shapes) if shapes else None
+
+
+def _counted(number: int, what: str) -> str:
+    return f"{number} {what}" if number == 1 else f"{number} {what}s"
