@@ -16,6 +16,7 @@ from typing import Any
 
 import click
 
+from mitmthrottle.compare.options import compare_command
 from mitmthrottle.explain import as_text, exchange_of_url, explain
 from mitmthrottle.lab.proxy import SCRIPT_PATH
 from mitmthrottle.policy import (
@@ -221,6 +222,9 @@ def demo_command() -> None:
     except ProxyNotStarted as error:
         raise click.ClickException(str(error)) from None
     sys.exit(0 if all_well else 1)
+
+
+main.add_command(compare_command)
 
 
 def _header(text: str) -> tuple[str, str]:

@@ -1,0 +1,120 @@
+"""Figures as people read them, and what the comparison found, in sentences.
+
+Rule: the sentences say no more than the figures: a difference within the spread is none.
+"""
+
+from __future__ import annotations
+
+import math
+
+from mitmthrottle.compare.facts import Comparison
+from mitmthrottle.compare.figures import Figure, Unit, figures
+
+
+def amount(value: float, unit: Unit) -> str:
+    """
+    >>> amount(0.0524, "s"), amount(12.31, "s"), amount(3.0, "count"), amount(math.inf, "s")
+    ('0.05 s', '12.3 s', '3', 'not in time')
+    """
+    if math.isinf(value):
+        return "not in time"
+    if unit == "s":
+        return seconds(value)
+    if unit == "bytes":
+        return size(value)
+    return f"{value:g}"
+
+
+def seconds(value: float) -> str:
+    return f"{value:.2f} s" if abs(value) < 9.995 else f"{value:.1f} s"
+
+
+def size(value: float) -> str:
+    """In decimal units, to three figures at most.
+
+    >>> size(243017), size(1243), size(12)
+    ('243 kB', '1.24 kB', '12 B')
+    """
+    for factor, unit in ((1e9, "GB"), (1e6, "MB"), (1e3, "kB")):
+        if value >= factor:
+            return f"{value / factor:.3g} {unit}"
+    return f"{value:.0f} B"
+
+
+def difference(figure: Figure) -> str:
+    """How the median with the policy differs from that without it."""
+    delta, unit = figure.difference, figure.metric.unit
+    if delta is None:
+        return "in neither"
+    if math.isinf(delta):
+        return "only without" if delta > 0 else "only with"
+    if delta == 0 or figure.clear is False:
+        return "none" if delta == 0 else "within the spread"
+    sign = "+" if delta > 0 else "−"
+    factor = figure.factor
+    times = f" (× {factor:.3g})" if factor is not None and unit == "s" and factor >= 1.05 else ""
+    return f"{sign}{amount(abs(delta), unit)}{times}"
+
+
+def findings(comparison: Comparison) -> list[str]:
+    """What changed, the most important first."""
+    failed = [run for run in comparison.of("with") if run.failure is not None]
+    if len(failed) == len(comparison.of("with")):
+        return [f"With the policy the page does not open: {failed[0].failure}."]
+    by_key = {figure.metric.key: figure for figure in figures(comparison)}
+    said = [_slowed(by_key, comparison)]
+    said += [
+        _later("The largest thing on the page is painted", by_key["largest_contentful_paint_s"]),
+        _later("The first text or picture is painted", by_key["first_contentful_paint_s"]),
+    ]
+    if "video_start_s" in by_key:
+        said.append(_later("The first video plays", by_key["video_start_s"]))
+    if "stalls" in by_key:
+        said += _stalls(by_key["stalls"], by_key["stalled_s"])
+    if failed:
+        said.append(
+            f"In {len(failed)} of {len(comparison.of('with'))} runs with the policy the page did "
+            f"not open: {failed[0].failure}."
+        )
+    return said
+
+
+def _slowed(by_key: dict[str, Figure], comparison: Comparison) -> str:
+    slowed = by_key["slowed_requests"].with_.median
+    total = by_key["requests"].with_.median
+    if any(run.record for run in comparison.of("with")):
+        return f"The policy slows {slowed:g} of {total:g} requests."
+    return (
+        "The policy slows nothing of this page: no rule matched. `mitmthrottle explain` tells "
+        "why, request by request."
+    )
+
+
+def _later(what: str, figure: Figure) -> str:
+    delta = figure.difference
+    with_, without = amount(figure.with_.median, "s"), amount(figure.without.median, "s")
+    if delta is None:
+        return f"{what} neither with nor without the policy."
+    if math.isinf(delta):
+        if delta > 0:
+            return f"{what} after {without}; with the policy never while watched."
+        return f"{what} after {with_}; without the policy never while watched."
+    if figure.clear is False or abs(delta) < 0.005:
+        return f"{what} as early as without the policy ({with_}, without it {without})."
+    how = "later" if delta > 0 else "earlier"
+    return f"{what} {seconds(abs(delta))} {how}: after {with_} instead of {without}."
+
+
+def _stalls(stalls: Figure, stalled: Figure) -> list[str]:
+    with_, without = stalls.with_.median, stalls.without.median
+    if with_ == without == 0:
+        return ["No video stands still."]
+
+    def times(count: float) -> str:
+        return "once" if count == 1 else f"{count:g} times"
+
+    before = "never" if without == 0 else times(without)
+    return [
+        f"Videos stand still {times(with_) if with_ else 'never'}, "
+        f"{seconds(stalled.with_.median)} in all; without the policy {before}."
+    ]
