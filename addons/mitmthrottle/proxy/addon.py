@@ -19,12 +19,12 @@ from mitmproxy.proxy.server_hooks import ServerConnectionHookData
 
 from mitmthrottle.policy import Policy, PolicyError, find_policy, load_policy
 
-from . import cork, credit, engine, live, quic
+from . import cork, credit, engine, live, options, quic
 from .control import Control
 from .engine import Engine
 from .guard import require_known_mitmproxy
 from .mark import Marks
-from .patch import Patch, widen
+from .patch import Patch, annotate_har, widen
 from .pinned import Pinned
 from .watcher import Watcher, Watchers
 
@@ -57,44 +57,14 @@ class Throttle:
 
     def load(self, loader: Loader) -> None:
         require_known_mitmproxy()
-        loader.add_option(
-            "throttle_policy",
-            str,
-            "",
-            "Policy file that says which responses are slowed, for whom and how; or the name of "
-            "a policy that ships with mitmthrottle. The file is watched: a new version takes "
-            "over within a second, a broken one is reported and ignored.",
-        )
-
-        loader.add_option(
-            "throttle_commands",
-            Sequence[str],
-            [],
-            "`throttle.*` commands to carry out at the start and whenever this is set, for where "
-            'there is no command line: throttle.rate "large photos" "64 kbit/s" "10 min".',
-        )
-        loader.add_option(
-            "throttle_pinned",
-            str,
-            "intercept",
-            "What to do with a client that rejects our certificate for a host: `intercept` goes "
-            "on trying; `passthrough` lets its next tries through untouched, slowed by the "
-            "server's name only. Costs: what such a client sends can no longer be looked into.",
-            choices=("intercept", "passthrough"),
-        )
-        loader.add_option(
-            "throttle_quic",
-            str,
-            "pass",
-            "HTTP/3: `pass` leaves it to mitmproxy, which can slow it but not hold back its "
-            "origin; `block` refuses it, so that browsers fall back to TCP. Costs: the time of "
-            "that fall-back, at a browser's first visit.",
-            choices=("pass", "block"),
-        )
+        annotate_har()
+        options.declare(loader)
 
     def configure(self, updated: set[str]) -> None:
         if "throttle_policy" in updated:
             self._load(ctx.options.throttle_policy)
+        if self.engine is not None:
+            self.engine.server_timing = ctx.options.throttle_server_timing
         if "throttle_commands" in updated and self._running:
             self._carry_out(ctx.options.throttle_commands)
 
@@ -179,6 +149,7 @@ class Throttle:
             raise exceptions.OptionsError("mitmthrottle needs mitmproxy's proxyserver addon")
         self.engine = engine.start(policy, proxyserver, self.watchers, self.marks)
         self.engine.version = self._version(policy)
+        self.engine.server_timing = ctx.options.throttle_server_timing
         self._patch = Patch(self.engine)
         self._patch.install()
         logger.info("mitmthrottle: %s, %d rules", policy.name, len(policy.rules))

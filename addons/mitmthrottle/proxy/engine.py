@@ -50,6 +50,7 @@ class Engine:
         self.quotas = Quotas()
         self.turns = Turns()
         self.version = ""  # of the policy, see record.py
+        self.server_timing = False  # say in responses what is done to them
         self.paced_responses = 0
         self.connections = Connections(proxyserver)
         self.reports = Reports(watchers, marks, clock.now)

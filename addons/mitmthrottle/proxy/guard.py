@@ -10,7 +10,7 @@ from __future__ import annotations
 import inspect
 
 from mitmproxy import exceptions, version
-from mitmproxy.addons import next_layer
+from mitmproxy.addons import next_layer, savehar
 from mitmproxy.proxy import commands, events, server, tunnel
 from mitmproxy.proxy.layers import http, tcp, tls, websocket
 from mitmproxy.proxy.layers.http import _http2, _http_h2
@@ -41,6 +41,7 @@ EXPECTED: dict[str, tuple[object, tuple[str, ...]]] = {
         ("self", "event"),
     ),
     "HttpStream.send_response": (http.HttpStream.send_response, ("self", "already_streamed")),
+    "SaveHar.flow_entry": (savehar.SaveHar.flow_entry, ("self", "flow", "servers_seen")),
     "Http2Client._handle_event": (_http2.Http2Client._handle_event, ("self", "event")),
     "Http2Client.handle_h2_event": (_http2.Http2Client.handle_h2_event, ("self", "event")),
     "ConnectionHandler.server_event": (server.ConnectionHandler.server_event, ("self", "event")),
@@ -79,6 +80,7 @@ USED_IN_SOURCE = (
     (_http2.Http2Connection.handle_h2_event, "acknowledge_received_data"),
     (server.ConnectionHandler.handle_connection, "reader = self.transports[connection].reader"),
     (server.ConnectionHandler.handle_connection, "await reader.read("),
+    (savehar.SaveHar.make_har, "self.flow_entry("),
     (server.ConnectionHandler.__init__, "self.max_conns = collections.defaultdict("),
     (server.ConnectionHandler.open_connection, "self.max_conns[command.connection.address]"),
 )

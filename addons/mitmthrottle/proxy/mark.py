@@ -81,7 +81,13 @@ def _figures(name: str, found: dict[str, object]) -> str:
     said = f"{name}: " if name else ""
     measured, duration_s = found["measured_bytes_per_s"], found["duration_s"]
     if isinstance(measured, float):
-        said += f"measured {format_rate(measured)}; "
+        said += f"measured {format_rate(shown(measured))}; "
     if isinstance(duration_s, float):
-        said += f"{found['bytes']} bytes in {format_duration(duration_s)} ({found['outcome']})"
+        took = format_duration(shown(duration_s))
+        said += f"{found['bytes']} bytes in {took} ({found['outcome']})"
     return said
+
+
+def shown(measured: float) -> float:
+    """Four digits of something measured: more would promise too much."""
+    return float(f"{measured:.4g}")

@@ -12,7 +12,7 @@ from mitmproxy.proxy import layer
 
 from mitmthrottle.policy import Decision, Exchange, RequestLimit, Rule, Then
 
-from . import effects
+from . import effects, server_timing
 from .held import CLOGGED_BYTES, Held
 from .record import Record
 from .stream import PacedStream
@@ -94,6 +94,29 @@ class PacedResponse(Held):
     @property
     def asked_bytes_per_s(self) -> float | None:
         return effects.lowest(self._then.rate) if self._then else None
+
+    def head_goes_out(self) -> None:
+        """The headers are about to be sent: the last moment to say something in them."""
+        if self.engine.server_timing and self.rule is not None and self.flow.response is not None:
+            server_timing.add_start(
+                self.flow.response.headers,
+                self.rule.name,
+                self.asked_bytes_per_s,
+                self.gate.opened_s_ago,
+            )
+
+    def end_goes_out(self) -> None:
+        """The body has gone out; HTTP/2 and HTTP/3 may still say something behind it."""
+        response = self.flow.response
+        if (
+            self.engine.server_timing
+            and self.rule is not None
+            and response is not None
+            and self.gate.sent_bytes
+            and self.client.alpn in (b"h2", b"h3")
+        ):
+            record = self.record("complete")
+            response.trailers = server_timing.trailers_with_end(response.trailers, record)
 
     # -- deciding, again where the body has to tell
 

@@ -10,12 +10,14 @@ from collections import defaultdict
 from types import ModuleType
 
 from mitmproxy.addons import next_layer
+from mitmproxy.addons.savehar import SaveHar
 from mitmproxy.connection import Address
 from mitmproxy.proxy import layers, server
 from mitmproxy.proxy.layers import http, tcp, websocket
 
 from .credit import CreditClient, CreditServer, GetCreditedConnection
 from .engine import Engine
+from .har import with_record
 from .opaque import PacedTCPLayer
 from .stream import PacedStream
 from .websocket import PacedWebsocketLayer
@@ -71,6 +73,12 @@ class Patch:
     def remove(self) -> None:
         for module, name, original in self._originals:
             setattr(module, name, original)
+
+
+def annotate_har() -> None:
+    """For good: mitmproxy writes its HAR file after everything else has ended."""
+    if SaveHar.flow_entry.__module__ != with_record.__module__:  # not yet
+        SaveHar.flow_entry = with_record(SaveHar.flow_entry)  # type: ignore[method-assign, assignment]  # it is a method
 
 
 class ConnectionSlots(defaultdict[Address, asyncio.Semaphore]):

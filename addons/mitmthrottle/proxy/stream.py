@@ -254,6 +254,8 @@ class PacedStream(http.HttpStream):
                     yield http.SendHttp(Credit(self.stream_id, size), sender)
             elif isinstance(item, AFTER_BODY):
                 if isinstance(item, END_OF_MESSAGE):
+                    if self.response is not None and held is self.response:
+                        self.response.end_goes_out()
                     self._end(held, "complete")
                 yield from super()._handle_event(item)
 
@@ -265,7 +267,10 @@ class PacedStream(http.HttpStream):
     def _pass_head(self, held: Held) -> layer.CommandGenerator[None]:
         if held is self.upload:
             yield from super().start_request_stream()
-        elif self.response is None or self.server_state != self.state_stream_response_body:
+            return
+        if self.response is not None:
+            self.response.head_goes_out()
+        if self.response is None or self.server_state != self.state_stream_response_body:
             pass  # no body: the headers go out with the end of the message
         elif self.response.stream_body:
             yield from super().start_response_stream()

@@ -17,7 +17,7 @@ from mitmthrottle.policy.units import format_duration, format_rate
 from mitmthrottle.proxy.addon import Throttle
 from mitmthrottle.proxy.facts import exchange_of
 from mitmthrottle.proxy.gate import HEAD_BYTES
-from mitmthrottle.proxy.mark import METADATA_KEY
+from mitmthrottle.proxy.mark import METADATA_KEY, shown
 
 PARTS = {"upload": "upload", "down": "to the client", "up": "to the server"}
 OF_RESPONSES = "a share of responses is drawn for each anew, so it may have been in or out"
@@ -80,9 +80,9 @@ def _figures(name: str, found: dict[str, Any]) -> str:
     asked, measured = found.get("asked_bytes_per_s"), found.get("measured_bytes_per_s")
     return (
         f"{name}asked {format_rate(asked) if asked else 'no rate'}; "
-        f"measured {format_rate(measured) if measured else 'nothing, it was too short to tell'}; "
-        f"{found.get('bytes')} bytes in {format_duration(found.get('duration_s') or 0.0)}, "
-        f"held back for {format_duration(found.get('waited_s') or 0.0)} ({found.get('outcome')})"
+        f"measured {format_rate(shown(measured)) if measured else 'nothing, it was too short to tell'}; "
+        f"{found.get('bytes')} bytes in {format_duration(shown(found.get('duration_s') or 0.0))}, "
+        f"held back for {format_duration(shown(found.get('waited_s') or 0.0))} ({found.get('outcome')})"
     )
 
 

@@ -1,0 +1,57 @@
+"""What the addon can be told on mitmproxy's command line and in its options.
+
+Rule: each says what it costs.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from mitmproxy.addonmanager import Loader
+
+
+def declare(loader: Loader) -> None:
+    """Let mitmproxy know of them."""
+    loader.add_option(
+        "throttle_policy",
+        str,
+        "",
+        "Policy file that says which responses are slowed, for whom and how; or the name of "
+        "a policy that ships with mitmthrottle. The file is watched: a new version takes "
+        "over within a second, a broken one is reported and ignored.",
+    )
+
+    loader.add_option(
+        "throttle_commands",
+        Sequence[str],
+        [],
+        "`throttle.*` commands to carry out at the start and whenever this is set, for where "
+        'there is no command line: throttle.rate "large photos" "64 kbit/s" "10 min".',
+    )
+    loader.add_option(
+        "throttle_pinned",
+        str,
+        "intercept",
+        "What to do with a client that rejects our certificate for a host: `intercept` goes "
+        "on trying; `passthrough` lets its next tries through untouched, slowed by the "
+        "server's name only. Costs: what such a client sends can no longer be looked into.",
+        choices=("intercept", "passthrough"),
+    )
+    loader.add_option(
+        "throttle_quic",
+        str,
+        "pass",
+        "HTTP/3: `pass` leaves it to mitmproxy, which can slow it but not hold back its "
+        "origin; `block` refuses it, so that browsers fall back to TCP. Costs: the time of "
+        "that fall-back, at a browser's first visit.",
+        choices=("pass", "block"),
+    )
+
+    loader.add_option(
+        "throttle_server_timing",
+        bool,
+        False,
+        "Say in a `Server-Timing` header of slowed responses which rule holds, how long they "
+        "were held and what rate they get; developer tools show it. Costs: whoever fetches "
+        "learns that there is a throttle, and the rule's name.",
+    )
