@@ -8,6 +8,7 @@ from __future__ import annotations
 from mitmthrottle.proxy.addon import Throttle
 from mitmthrottle.watch.log import Log
 from mitmthrottle.watch.metrics import Metrics
+from mitmthrottle.watch.page import Page
 from mitmthrottle.watch.why import Why
 
 
@@ -17,4 +18,4 @@ def addons(throttle: Throttle) -> list[object]:
     metrics = Metrics(throttle, log)
     for watcher in (log, metrics):
         throttle.watch(watcher)
-    return [log, Why(throttle)]
+    return [log, Why(throttle), Page(throttle, metrics.exposition)]
