@@ -1,4 +1,4 @@
-"""The command line: `mitmthrottle run`, `check`, `explain`, `policies`, `demo`.
+"""The command line: `mitmthrottle run`, `check`, `explain`, `policies`, `demo`, `measure`.
 
 Rule: each command is a few lines over a function that a test suite could call as well, and
 whatever the user did, the answer is a sentence, never a traceback.
@@ -19,6 +19,7 @@ import click
 from mitmthrottle.compare.options import compare_command
 from mitmthrottle.explain import as_text, exchange_of_url, explain
 from mitmthrottle.lab.proxy import SCRIPT_PATH
+from mitmthrottle.measure.command import measure_command
 from mitmthrottle.policy import (
     Fault,
     Policy,
@@ -225,6 +226,7 @@ def demo_command() -> None:
 
 
 main.add_command(compare_command)
+main.add_command(measure_command)
 
 
 def _header(text: str) -> tuple[str, str]:
