@@ -104,6 +104,7 @@ def test_each_protocol_at_its_rate_to_the_last_byte(ways_: Ways, figures: Figure
     body = noise(0, SIZE)
     up: dict[str, Callable[[], ways.Sent]] = {
         "HTTP/1.1": lambda: ways.http1_put(opened, SLOW, 443, body),
+        "HTTP/3": lambda: ways.http3_put(ways_.quic_port, SLOW, body, proxy.ca_path),
         "WebSocket": lambda: ways.WebSocket(opened, SLOW, 443).put(body),
         "opaque TLS": lambda: ways.own_put(hidden, HIDDEN, 7443, body),
         "plain TCP": lambda: ways.own_put(connect, SLOW, 7000, body),
@@ -207,7 +208,7 @@ def test_quic_is_refused_and_no_longer_offered_where_that_was_chosen(
         arrived = ways.http1_get(opened, FREE, 443, "/")
         assert arrived.headers["alt-svc"] == 'h2=":443"; ma=60'
         with pytest.raises(ConnectionError):
-            ways.http3_get(port, FREE, "/bytes/10", proxy.ca_path)
+            ways.http3_get(port, FREE, "/bytes/10", proxy.ca_path, idle_s=2.0)
 
 
 def test_otherwise_quic_is_offered_as_the_origin_does(ways_: Ways) -> None:

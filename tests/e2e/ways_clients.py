@@ -67,10 +67,16 @@ class Arrived:
 
 @dataclass(frozen=True, slots=True)
 class Sent:
-    """A body as the origin says that it came, and the rate from its first byte to the answer."""
+    """A body as the origin says that it came; its rate as the origin says too, or from its first
+    byte to the answer."""
 
     digest: str
     rate_bytes_per_s: float
+
+    @classmethod
+    def as_told(cls, answer: bytes) -> Sent:
+        told = json.loads(answer)
+        return cls(told["sha256"], told["bytes_per_s"])
 
 
 # -- dialling
@@ -166,11 +172,14 @@ def pinned_to(dial: Dial, trusted: Path, insisted_on: Path) -> Dial:
 # -- protocols
 
 
-def own_get(dial: Dial, host: str, port: int, count: int) -> Arrived:
-    """The origin's own protocol, which nobody else knows."""
+def own_get(dial: Dial, host: str, port: int, count: int, *, last_word: bool = False) -> Arrived:
+    """The origin's own protocol, which nobody else knows.  `last_word`: the client closes its side
+    once it has asked."""
     arrived = Arrived()
     with dial(host, port) as sock:
         sock.sendall(b"?%d\n" % count)
+        if last_word:
+            sock.shutdown(socket.SHUT_WR)
         while arrived.size < count and (data := sock.recv(1 << 16)):
             arrived.add(data)
     return arrived
@@ -205,13 +214,11 @@ def http1_get(dial: Dial, host: str, port: int, path: str) -> Arrived:
 def http1_put(dial: Dial, host: str, port: int, body: bytes) -> Sent:
     with dial(host, port) as sock:
         head = f"PUT /sink HTTP/1.1\r\nHost: {host}\r\nContent-Length: {len(body)}\r\n\r\n"
-        start = time.perf_counter()
         sock.sendall(head.encode() + body)
         answer = _head(sock)
-        taken = time.perf_counter() - start
         while b"}" not in answer:
             answer += sock.recv(1 << 16)
-        return Sent(json.loads(answer.partition(b"\r\n\r\n")[2])["sha256"], len(body) / taken)
+        return Sent.as_told(answer.partition(b"\r\n\r\n")[2])
 
 
 def http2_get(dial: Dial, host: str, port: int, path: str) -> Arrived:
@@ -287,15 +294,19 @@ class _Http3(QuicConnectionProtocol):
         super().__init__(quic, *arguments, **options)
         self.http = H3Connection(quic)
         self.arrived = Arrived()
+        self.answer = b""  # how it begins
         self.finished = asyncio.Event()
 
-    def get(self, host: str, path: str) -> None:
-        head = {":method": "GET", ":scheme": "https", ":authority": host, ":path": path}
+    def ask(self, method: str, host: str, path: str, body: bytes) -> None:
+        head = {":method": method, ":scheme": "https", ":authority": host, ":path": path}
+        stream_id = self._quic.get_next_available_stream_id()
         self.http.send_headers(
-            self._quic.get_next_available_stream_id(),
+            stream_id,
             [(name.encode(), value.encode()) for name, value in head.items()],
-            end_stream=True,
+            end_stream=not body,
         )
+        if body:
+            self.http.send_data(stream_id, body, end_stream=True)
         self.transmit()
 
     def quic_event_received(self, event: QuicEvent) -> None:
@@ -306,28 +317,47 @@ class _Http3(QuicConnectionProtocol):
                 }
             elif isinstance(each, DataReceived):
                 self.arrived.add(each.data)
+                self.answer += each.data[:1000]
                 if each.stream_ended:
                     self.finished.set()
 
 
 def http3_get(
-    port: int, host: str, path: str, ca_path: Path, address: str = "127.0.0.1"
+    port: int,
+    host: str,
+    path: str,
+    ca_path: Path,
+    address: str = "127.0.0.1",
+    idle_s: float = 30.0,
 ) -> Arrived:
-    """HTTP/3 at that address, asking for that name. Raises ConnectionError if there is none."""
+    """HTTP/3 at that address, asking for that name.  Raises ConnectionError if there is none, or
+    nothing comes for so long."""
+    asked = _http3((address, port), ca_path, "GET", host, path, idle_s=idle_s)
+    return asyncio.run(asked).arrived
 
-    async def fetch() -> Arrived:
-        configuration = QuicConfiguration(alpn_protocols=H3_ALPN, server_name=host)
-        configuration.load_verify_locations(str(ca_path))
-        configuration.idle_timeout = 4.0
-        async with quic_connect(
-            address, port, configuration=configuration, create_protocol=_Http3
-        ) as quic:
-            assert isinstance(quic, _Http3)
-            quic.get(host, path)
-            await asyncio.wait_for(quic.finished.wait(), TIMEOUT_S)
-            return quic.arrived
 
-    return asyncio.run(fetch())
+def http3_put(port: int, host: str, body: bytes, ca_path: Path, address: str = "127.0.0.1") -> Sent:
+    quic = asyncio.run(_http3((address, port), ca_path, "PUT", host, "/sink", body))
+    return Sent.as_told(quic.answer)
+
+
+async def _http3(
+    at: tuple[str, int],
+    ca_path: Path,
+    method: str,
+    host: str,
+    path: str,
+    body: bytes = b"",
+    idle_s: float = 30.0,
+) -> _Http3:
+    configuration = QuicConfiguration(alpn_protocols=H3_ALPN, server_name=host)
+    configuration.load_verify_locations(str(ca_path))
+    configuration.idle_timeout = idle_s
+    async with quic_connect(*at, configuration=configuration, create_protocol=_Http3) as quic:
+        assert isinstance(quic, _Http3)
+        quic.ask(method, host, path, body)
+        await asyncio.wait_for(quic.finished.wait(), TIMEOUT_S)
+        return quic
 
 
 # -- pieces
