@@ -10,7 +10,6 @@ import contextlib
 import hashlib
 import os
 import socket
-import subprocess
 import time
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
@@ -198,7 +197,8 @@ def test_transparent_wireguard_and_tun(
     keys = wireguard.make_keys(tmp_path)
     with (
         netns.built(f"mtm{os.getpid()}", ()) as net,
-        far_addresses(net),
+        tun.far_address(net, wireguard.FAR),
+        tun.far_address(net, tun.FAR),
         on_its_machine(net, tmp_path) as origin,
         proxied(
             net,
@@ -234,18 +234,6 @@ def test_transparent_wireguard_and_tun(
                 assert time.perf_counter() - start < 1.5, (address, protocol)
         assert "Traceback" not in proxy.log()
         assert "crashed" not in proxy.log()
-
-
-@contextlib.contextmanager
-def far_addresses(net: netns.Net) -> Iterator[None]:
-    """Give the origin further addresses, one for each way that needs a route of its own."""
-    for address in (wireguard.FAR, tun.FAR):
-        for command in (
-            ("ip", "-n", net.origin, "addr", "add", f"{address}/32", "dev", "lo"),
-            ("ip", "-n", net.router, "route", "add", f"{address}/32", "via", netns.ORIGIN[0]),
-        ):
-            subprocess.run(command, check=True, capture_output=True)
-    yield
 
 
 @contextlib.contextmanager

@@ -5,13 +5,23 @@ Rule: only what the client sends to `FAR` is routed there.
 
 from __future__ import annotations
 
+import contextlib
 import subprocess
+from collections.abc import Iterator
 
-from mitmthrottle.lab.netns import Net, inside
+from mitmthrottle.lab.netns import ORIGIN, Net, inside
 
 FAR = "198.18.2.3"  # a further address of the origin
 DEVICE = "mitm"  # namespaces keep it apart from others of that name
 _TABLE = "77"
+
+
+@contextlib.contextmanager
+def far_address(net: Net, address: str) -> Iterator[None]:
+    """The origin has a further address, for which a way of its own can be chosen."""
+    _run("ip", "-n", net.origin, "addr", "add", f"{address}/32", "dev", "lo")
+    _run("ip", "-n", net.router, "route", "add", f"{address}/32", "via", ORIGIN[0])
+    yield
 
 
 def route_into(net: Net) -> None:
