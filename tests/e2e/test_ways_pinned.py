@@ -35,6 +35,9 @@ rules:
   - name: the app
     when: {host: .slow.example}
     then: {rate: 256 kbit/s}
+  - name: what a client shares
+    when: {host: .shared.example}
+    then: {rate: {limit: 256 kbit/s, per: client}}
 """
 DIGEST = hashlib.sha256(noise(0, SIZE)).hexdigest()
 
@@ -42,7 +45,8 @@ DIGEST = hashlib.sha256(noise(0, SIZE)).hexdigest()
 @pytest.fixture(scope="module")
 def origin(tmp_path_factory: pytest.TempPathFactory) -> Iterator[WaysOrigin]:
     folder = tmp_path_factory.mktemp("pinned")
-    with running_ways_origin(folder, ["*.slow.example", "*.free.example"]) as running:
+    hosts = ["*.slow.example", "*.free.example", "*.shared.example"]
+    with running_ways_origin(folder, hosts) as running:
         yield running
 
 
@@ -83,6 +87,37 @@ def test_it_works_from_its_second_try_on_at_its_rate_both_ways(
     figures.add("pinned: up (asked 32000)", up.result().rate_bytes_per_s, "B/s")
     assert up.result().digest == DIGEST
     assert up.result().rate_bytes_per_s == pytest.approx(RATE, rel=0.02)
+
+
+@pytest.mark.parametrize("proxy", ["passthrough"], indirect=True)
+def test_its_connection_and_the_requests_of_the_same_client_share_a_budget_in_equal_parts(
+    proxy: RunningProxy, origin: WaysOrigin, figures: Figures
+) -> None:
+    connect = ways.through_connect(proxy.port)
+    pinned = app(proxy, origin, "h2")
+    trusting = ways.over_tls(connect, proxy.ca_path, "http/1.1")
+    with pytest.raises(ssl.SSLCertVerificationError):
+        ways.http2_get(pinned, "app.shared.example", 443, "/bytes/10")
+    size = SIZE // 3
+    with ThreadPoolExecutor(3) as pool:
+        going = {
+            "a connection that is not opened": pool.submit(
+                ways.http2_get, pinned, "app.shared.example", 443, f"/bytes/{size}"
+            ),
+            "plain TCP": pool.submit(ways.own_get, connect, "raw.shared.example", 7000, size),
+            "a response": pool.submit(
+                ways.http1_get, trusting, "web.shared.example", 443, f"/bytes/{size}"
+            ),
+        }
+    for name, fetched in going.items():
+        rate = fetched.result().rate_bytes_per_s
+        figures.add(f"pinned, {name} has of 32000 for three", rate, "B/s")
+        assert rate == pytest.approx(RATE / 3, rel=0.05)
+    first = min(fetched.result().arrivals[0][0] for fetched in going.values())
+    last = max(fetched.result().arrivals[-1][0] for fetched in going.values())
+    total = 3 * size / (last - first)
+    figures.add("pinned, the three of them together (asked 32000)", total, "B/s")
+    assert total == pytest.approx(RATE, rel=0.02)
 
 
 @pytest.mark.parametrize("proxy", ["passthrough"], indirect=True)

@@ -104,9 +104,15 @@ def test_each_protocol_at_its_rate_to_the_last_byte(ways_: Ways, figures: Figure
     body = noise(0, SIZE)
     up: dict[str, Callable[[], ways.Sent]] = {
         "HTTP/1.1": lambda: ways.http1_put(opened, SLOW, 443, body),
+        "HTTP/2": lambda: ways.http2_put(
+            ways.over_tls(connect, proxy.ca_path, "h2"), SLOW, 443, body
+        ),
         "HTTP/3": lambda: ways.http3_put(ways_.quic_port, SLOW, body, proxy.ca_path),
         "WebSocket": lambda: ways.WebSocket(opened, SLOW, 443).put(body),
         "opaque TLS": lambda: ways.own_put(hidden, HIDDEN, 7443, body),
+        "another protocol in TLS that was opened": lambda: ways.own_put(
+            ways.over_tls(connect, proxy.ca_path), SLOW, 7443, body
+        ),
         "plain TCP": lambda: ways.own_put(connect, SLOW, 7000, body),
     }
     with ThreadPoolExecutor(len(down) + len(up)) as pool:

@@ -245,6 +245,29 @@ def http2_get(dial: Dial, host: str, port: int, path: str) -> Arrived:
     return arrived
 
 
+def http2_put(dial: Dial, host: str, port: int, body: bytes) -> Sent:
+    answer, sent = b"", 0
+    with dial(host, port) as sock:
+        http = h2.connection.H2Connection(h2.config.H2Configuration(header_encoding="utf-8"))
+        http.initiate_connection()
+        head = {":method": "PUT", ":scheme": "https", ":authority": host, ":path": "/sink"}
+        http.send_headers(1, list(head.items()))
+        while True:
+            while sent < len(body) and (room := http.local_flow_control_window(1)):
+                size = min(room, http.max_outbound_frame_size, len(body) - sent)
+                http.send_data(1, body[sent : sent + size], end_stream=sent + size == len(body))
+                sent += size
+            sock.sendall(http.data_to_send())
+            data = sock.recv(1 << 16)
+            if not data:
+                raise ConnectionError(f"closed after {answer!r}")
+            for event in http.receive_data(data):
+                if isinstance(event, h2.events.DataReceived):
+                    answer += event.data or b""
+                elif isinstance(event, h2.events.StreamEnded):
+                    return Sent.as_told(answer)
+
+
 class WebSocket:
     """An open WebSocket."""
 

@@ -8,6 +8,7 @@ from __future__ import annotations
 import contextlib
 import subprocess
 from collections.abc import Iterator
+from pathlib import Path
 
 from mitmthrottle.lab.netns import ORIGIN, Net, inside
 
@@ -31,6 +32,8 @@ def route_into(net: Net) -> None:
     _run(*run, "rule", "add", "iif", "client", "to", FAR, "lookup", _TABLE)
     _run(*run, "route", "add", "default", "dev", DEVICE, "table", _TABLE)
     with inside(net.router):
+        for device in ("all", DEVICE):  # its packets come from addresses that are elsewhere
+            Path(f"/proc/sys/net/ipv4/conf/{device}/rp_filter").write_text("0")
         # Neither redirected nor refused, as the lab's rules have it for all the rest.
         for chain in ("to_proxy", "refuse_quic"):
             _run("nft", "insert", "rule", "inet", "mitmthrottle", chain, f"ip daddr {FAR} accept")
