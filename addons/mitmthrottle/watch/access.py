@@ -14,6 +14,7 @@ from __future__ import annotations
 
 import hmac
 import ipaddress
+import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Literal
@@ -24,6 +25,8 @@ from mitmthrottle.proxy.facts import PAGE_HOST
 TOKEN_HEADER = "x-throttle-token"  # its name, no secret
 DEFAULT_WRITERS = ("127.0.0.0/8", "::1/128")
 DEFAULT_PORTS = {"http": 80, "https": 443}
+
+_HOST = re.compile(r"(\[[^\]]*\]|[^:]*)(?::([0-9]{1,5}))?")
 
 type Network = ipaddress.IPv4Network | ipaddress.IPv6Network
 type Way = Literal["proxy", "listener"]
@@ -146,12 +149,10 @@ def split_host(host: str) -> tuple[str, int | None]:
     >>> split_host("[::1]:8089"), split_host("LocalHost")
     (('[::1]', 8089), ('localhost', None))
     """
-    name, colon, port = host.rpartition(":")
-    if not colon or "]" in port:
-        name, port = host, ""
-    if port and not (port.isascii() and port.isdigit() and len(port) < 6):
-        return host.lower(), None
-    return name.lower().removesuffix("."), int(port) if port else None
+    found = _HOST.fullmatch(host)
+    if found is None:
+        return host.lower(), None  # no name that anybody has allowed
+    return found[1].lower().removesuffix("."), int(found[2]) if found[2] else None
 
 
 def names_for(address: str, port: int, more: Sequence[str]) -> frozenset[str]:

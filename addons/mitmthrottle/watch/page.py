@@ -108,7 +108,8 @@ class Page:
         except ValueError as fault:
             raise exceptions.OptionsError(f"mitmthrottle's live page: {fault}") from None
         self._access = access.Access(self._access.token, frozenset(names), writers)
-        self._name_listener()
+        if self._listener is not None:
+            self.answers_at(self._listener.address)
         if "throttle_listen" in updated and self._sampling is not None:
             # The old one is let go by and by; the new one has another address.
             self._replacing = asyncio.get_running_loop().create_task(self._listen_anew())
@@ -141,15 +142,18 @@ class Page:
                 PAGE_HOST,
             )
             return
-        self._name_listener()
+        self.answers_at(self._listener.address)
         logger.info("mitmthrottle: live page at %s", self._listener.url)
 
-    def _name_listener(self) -> None:
-        if self._listener is None:
-            return
-        address = self._listener.address
+    def answers_at(self, address: Address) -> None:
+        """Be known by the names of this address."""
         names = access.names_for(address.host, address.port, ctx.options.throttle_page_hosts)
         self._access = access.Access(self._access.token, names, self._access.writers)
+
+    @property
+    def url(self) -> str | None:
+        """Of the listener; None without one."""
+        return self._listener.url if self._listener else None
 
     async def _stop_listening(self) -> None:
         listener, self._listener = self._listener, None
