@@ -24,6 +24,7 @@ from mitmthrottle.lab.proxy import RunningProxy, running_proxy
 from mitmthrottle.lab.transparent import proxied
 
 from . import ways_clients as ways
+from . import ways_dial, ways_http3
 from . import ways_tun as tun
 from . import ways_wireguard as wireguard
 from .figures import Figures
@@ -56,12 +57,12 @@ Transfer = Callable[[], ways.Arrived | ways.Sent]
 class Client:
     """How to go through one mode."""
 
-    dial: ways.Dial
+    dial: ways_dial.Dial
     proxy_ca: Path
     origin_ca: Path
 
-    def tls(self, alpn: str | None) -> ways.Dial:
-        return ways.over_tls(self.dial, self.proxy_ca, alpn)
+    def tls(self, alpn: str | None) -> ways_dial.Dial:
+        return ways_dial.over_tls(self.dial, self.proxy_ca, alpn)
 
     def web(self, host: str = SLOW) -> dict[str, Transfer]:
         """The protocols of HTTP's ports."""
@@ -76,7 +77,7 @@ class Client:
 
     def others(self) -> dict[str, Transfer]:
         """What is no HTTP, or cannot be seen to be."""
-        hidden = ways.over_tls(self.dial, self.origin_ca, "h2")
+        hidden = ways_dial.over_tls(self.dial, self.origin_ca, "h2")
         return {
             "TLS that is not opened": lambda: ways.http2_get(hidden, HIDDEN, 443, f"/bytes/{SIZE}"),
             "another protocol in TLS": lambda: ways.own_get(self.tls(None), SLOW, 7443, SIZE),
@@ -153,10 +154,10 @@ def test_regular_upstream_socks_and_reverse(
         ) as proxy,
     ):
         modes = {
-            "regular": ways.through_connect(proxy.port),
-            "upstream": ways.through_connect(upstream),
-            "SOCKS5": ways.through_socks(socks),
-            "reverse": ways.direct(ports=reverse),
+            "regular": ways_dial.through_connect(proxy.port),
+            "upstream": ways_dial.through_connect(upstream),
+            "SOCKS5": ways_dial.through_socks(socks),
+            "reverse": ways_dial.direct(ports=reverse),
         }
         cells: dict[tuple[str, str], Transfer] = {}
         for mode, dial in modes.items():
@@ -165,10 +166,12 @@ def test_regular_upstream_socks_and_reverse(
                 cells[mode, protocol] = transfer
             if mode in ("SOCKS5", "reverse"):
                 cells[mode, "plain TCP, half-closed"] = client.last_word()
-        cells["reverse", "HTTP/3"] = lambda: ways.http3_get(
+        cells["reverse", "HTTP/3"] = lambda: ways_http3.http3_get(
             quic, SLOW, f"/bytes/{SIZE}", proxy.ca_path
         )
-        cells["reverse", "HTTP/3, upload"] = lambda: ways.http3_put(quic, SLOW, BODY, proxy.ca_path)
+        cells["reverse", "HTTP/3, upload"] = lambda: ways_http3.http3_put(
+            quic, SLOW, BODY, proxy.ca_path
+        )
         judge(cells, figures)
         # The same without a rule, in the modes in which a client can ask for another host.
         for mode in ("regular", "upstream", "SOCKS5"):
@@ -215,7 +218,7 @@ def test_transparent_wireguard_and_tun(
         cells: dict[tuple[str, str], Transfer] = {}
         modes = {"transparent": netns.ORIGIN[0], "WireGuard": wireguard.FAR, "tun": tun.FAR}
         for mode, address in modes.items():
-            dial = ways.on_the_machine(net.client, ways.direct(address))
+            dial = ways_dial.on_the_machine(net.client, ways_dial.direct(address))
             client = Client(dial, proxy.ca_path, origin.ca_path)
             for protocol, transfer in {**client.web(), **client.others()}.items():
                 cells[mode, protocol] = transfer
@@ -226,7 +229,7 @@ def test_transparent_wireguard_and_tun(
             cells[mode, "HTTP/3, upload"] = quic.put
         judge(cells, figures)
         for address in modes.values():
-            dial = ways.on_the_machine(net.client, ways.direct(address))
+            dial = ways_dial.on_the_machine(net.client, ways_dial.direct(address))
             client = Client(dial, proxy.ca_path, origin.ca_path)
             for protocol, transfer in client.web(FREE).items():
                 start = time.perf_counter()
@@ -256,8 +259,8 @@ class Http3:
 
     def get(self) -> ways.Arrived:
         with netns.inside(self.net.client):
-            return ways.http3_get(443, SLOW, f"/bytes/{SIZE}", self.ca_path, self.address)
+            return ways_http3.http3_get(443, SLOW, f"/bytes/{SIZE}", self.ca_path, self.address)
 
     def put(self) -> ways.Sent:
         with netns.inside(self.net.client):
-            return ways.http3_put(443, SLOW, BODY, self.ca_path, self.address)
+            return ways_http3.http3_put(443, SLOW, BODY, self.ca_path, self.address)
