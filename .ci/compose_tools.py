@@ -5,6 +5,7 @@ Rule: whatever fails or takes too long raises Wrong, which says which command an
 
 from __future__ import annotations
 
+import os
 import socket
 import subprocess
 import time
@@ -15,6 +16,10 @@ ROOT = Path(__file__).parents[1]
 PROFILES = ("--profile", "transparent", "--profile", "headless")
 PROJECT = "mitmthrottle-demo"
 COMMAND_S = 400.0
+CA = "/home/mitmthrottle/.mitmproxy"
+"""in the proxy's container"""
+ARTIFACTS = Path(os.environ.get("MITMTHROTTLE_ARTIFACTS") or "build/compose")
+"""where the screenshots go"""
 
 
 class Wrong(Exception):
