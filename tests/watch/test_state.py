@@ -200,14 +200,21 @@ def test_what_a_rule_does_now() -> None:
 
 def test_a_rule_that_is_switched_off_stays_in_the_list() -> None:
     with seen() as see:
+        see.live.looked_at()
         see.wire.addon.control.disable("photos", "")
         photos = see.state()["rules"][0]
         assert photos["switched_off"]
         assert photos["says_now"] == "switched off"
         assert photos["effects"] == "128 kbit/s per response"
-        see.get("http://photos.example/a.jpg", TEXT)
+        photo = PHOTO.replace("\n", "\r\n").encode() + bytes(32000)
+        see.get("http://photos.example/a.jpg", photo)
+        (row,) = see.state()["decisions"]
+        assert row["reason"] == "no rule is for the host photos.example"
         see.wire.addon.control.enable("photos", "")
         assert not see.state()["rules"][0]["switched_off"]
+        (row,) = see.state()["decisions"]
+        assert row["rule"] is None
+        assert row["reason"] == "`photos` would hold now, but was off or another one then"
 
 
 def test_nobody_sees_the_traffic_of_another_client() -> None:

@@ -45,6 +45,8 @@ class Row:
     record: Record | None = None
     why: tuple[WhyNot, ...] | None = None
     """worked out once asked for"""
+    would_match: str | None = None
+    """likewise: the rule that holds by now, where none did then"""
 
 
 @dataclass(slots=True)

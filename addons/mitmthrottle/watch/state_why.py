@@ -36,6 +36,8 @@ class Reasons:
         if not self._might_match(row.exchange.host):
             return f"no rule is for the host {row.exchange.host}"
         why = self.why_not(row, policy)
+        if row.would_match is not None:
+            return f"`{row.would_match}` would hold now, but was off or another one then"
         if not why:
             return "a condition did not hold: `mitmthrottle explain` tells which"
         return _sentence(why[0])
@@ -46,6 +48,7 @@ class Reasons:
             return ()
         if row.why is None:
             answer = self._decider_of(policy).explain(row.exchange)
+            row.would_match = answer.rule.name if answer.rule and not row.rule else None
             row.why = tuple(why for why in answer.why_not if why.condition != "host")
         return row.why
 

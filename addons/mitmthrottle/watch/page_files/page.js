@@ -37,6 +37,7 @@ async function ask() {
       shownPolicy = null;
       rules.forget();
       say("The proxy was started anew.");
+      misses = 0;
       wait = 0;
     } else {
       if (misses > 1) say("The proxy answers again.");
