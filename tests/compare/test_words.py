@@ -41,8 +41,7 @@ def test_findings_of_a_page_whose_photos_come_late() -> None:
     assert words.findings(usual()) == [
         "The policy slows 1 of 2 requests.",
         "The largest thing on the page is painted 3.55 s later: after 4.10 s instead of 0.55 s.",
-        "The first text or picture is painted as early as without the policy (0.30 s, without "
-        "it 0.30 s).",
+        "The first text or picture is painted after 0.30 s, as without the policy.",
     ]
 
 
@@ -74,6 +73,20 @@ def test_a_page_that_is_blocked() -> None:
     once = words.findings(comparison([run(), run(number=2)], [blocked, slowed_run(2)]))
     assert once[-1] == (
         "In 1 of 2 runs with the policy the page did not open: net::ERR_CONNECTION_RESET."
+    )
+
+
+def test_a_difference_within_the_spread_is_not_called_one() -> None:
+    paints = ((1.0, 1.5), (1.4, 1.7))
+    said = words.findings(
+        comparison(
+            [run(number=n, paint_s=paint_s) for n, paint_s in enumerate(paints[0], 1)],
+            [slowed_run(n, paint_s) for n, paint_s in enumerate(paints[1], 1)],
+        )
+    )
+    assert said[1] == (
+        "The largest thing on the page is painted after 1.55 s, without the policy after 1.25 s: "
+        "no more than the spread."
     )
 
 

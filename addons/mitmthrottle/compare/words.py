@@ -119,8 +119,10 @@ def _later(what: str, figure: Figure) -> str:
         if delta > 0:
             return f"{what} after {without}; with the policy never while watched."
         return f"{what} after {with_}; without the policy never while watched."
-    if figure.clear is False or abs(delta) < 0.005:
-        return f"{what} as early as without the policy ({with_}, without it {without})."
+    if abs(delta) < 0.005:
+        return f"{what} after {with_}, as without the policy."
+    if figure.clear is False:
+        return f"{what} after {with_}, without the policy after {without}: no more than the spread."
     how = "later" if delta > 0 else "earlier"
     return f"{what} {seconds(abs(delta))} {how}: after {with_} instead of {without}."
 
