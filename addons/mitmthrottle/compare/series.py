@@ -12,7 +12,7 @@ import contextlib
 import signal
 import tempfile
 import time
-from collections.abc import Callable, Coroutine, Iterator
+from collections.abc import AsyncIterator, Callable, Coroutine, Iterator
 from dataclasses import replace
 from pathlib import Path
 from typing import Any, Protocol
@@ -38,6 +38,7 @@ rules:
 """
 
 _ATTEMPTS = 4
+_LAST_EVENTS_S = 0.2
 
 _ENDING = (signal.SIGTERM, signal.SIGHUP)
 
@@ -84,7 +85,7 @@ async def _compare(plan: Plan, watcher: Watcher, policy_name: str, chromium: Pat
         nothing = Path(folder, "without.yaml")
         nothing.write_text(_NO_POLICY)
         upstream_ca = _authorities(plan, Path(folder))
-        async with async_playwright() as playwright:
+        async with _playwright() as playwright:
             for variant, number in order(plan.runs):
                 for attempt in range(_ATTEMPTS):
                     watcher.begins(variant, number)
@@ -118,6 +119,16 @@ async def _compare(plan: Plan, watcher: Watcher, policy_name: str, chromium: Pat
         started=started,
         runs=tuple(runs),
     )
+
+
+@contextlib.asynccontextmanager
+async def _playwright() -> AsyncIterator[Playwright]:
+    try:
+        async with async_playwright() as playwright:
+            yield playwright
+    finally:
+        # Ctrl-C ends its driver too: the loop has to learn of it before it is closed.
+        await asyncio.sleep(_LAST_EVENTS_S)
 
 
 def _with_record(run: Run, lines: list[Line], origin: float) -> Run:
