@@ -21,7 +21,7 @@ from mitmproxy.addons.proxyserver import Proxyserver
 from mitmproxy.proxy.server_hooks import ServerConnectionHookData
 
 from mitmthrottle.proxy.addon import Throttle
-from mitmthrottle.proxy.facts import PAGE_HOST
+from mitmthrottle.proxy.facts import PAGE_HOST, host_of
 
 from . import access, pac
 from .page_bridge import serve
@@ -186,17 +186,12 @@ class Page:
     # -- mitmproxy's hooks
 
     def requestheaders(self, flow: http.HTTPFlow) -> None:
-        host = flow.request.pretty_host
+        host = host_of(flow)
         if host != PAGE_HOST:
             self._live.asked(host)
 
     async def request(self, flow: http.HTTPFlow) -> None:
-        if (
-            flow.request.pretty_host == PAGE_HOST
-            and flow.live
-            and not flow.error
-            and not flow.response
-        ):
+        if host_of(flow) == PAGE_HOST and flow.live and not flow.error and not flow.response:
             await serve(self.app, flow)
             asyncio.get_running_loop().call_later(HIDE_AFTER_S, _hide, flow)
 
