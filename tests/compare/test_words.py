@@ -20,10 +20,10 @@ PAINT, REQUESTS = (
 @pytest.mark.parametrize(
     ("metric", "without", "with_", "said"),
     [
-        (PAINT, (0.5, 0.6), (4.0, 4.1), "+3.50 s (× 7.36)"),
+        (PAINT, (0.5, 0.6), (4.0, 4.1), "+3.50 s (×\u00a07.36)"),
         (PAINT, (4.0, 4.1), (0.5, 0.6), "−3.50 s"),
         (PAINT, (0.5, 0.6), (0.55, 0.8), "within the spread"),
-        (PAINT, (0.5,), (4.0,), "+3.50 s (× 8)"),
+        (PAINT, (0.5,), (4.0,), "+3.50 s (×\u00a08)"),
         (PAINT, (0.5, 0.5), (math.inf, math.inf), "only without"),
         (PAINT, (math.inf, math.inf), (0.5, 0.5), "only with"),
         (PAINT, (math.inf,), (math.inf,), "in neither"),

@@ -72,7 +72,9 @@ def difference(figure: Figure) -> str:
         return "none" if delta == 0 else "within the spread"
     sign = "+" if delta > 0 else "−"
     factor = figure.factor
-    times = f" (× {factor:.3g})" if factor is not None and unit == "s" and factor >= 1.05 else ""
+    times = (
+        f" (×\u00a0{factor:.3g})" if factor is not None and unit == "s" and factor >= 1.05 else ""
+    )
     return f"{sign}{amount(abs(delta), unit)}{times}"
 
 
