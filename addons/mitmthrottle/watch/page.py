@@ -53,6 +53,7 @@ class Page:
         self._listener: Listener | None = None
         self._sampling: asyncio.Task[None] | None = None
         self._own: set[tuple[str, int]] = set()  # where our own connections to ourselves come from
+        self._asked_for: set[str] = set()  # flows to `throttle.proxy` whose request is not complete
         self._address: Address | None = None
         self._replacing: asyncio.Task[None] | None = None
         self.app = application(
@@ -187,13 +188,21 @@ class Page:
 
     def requestheaders(self, flow: http.HTTPFlow) -> None:
         host = host_of(flow)
-        if host != PAGE_HOST:
+        if host == PAGE_HOST:
+            self._asked_for.add(flow.id)
+        else:
             self._live.asked(host)
 
     async def request(self, flow: http.HTTPFlow) -> None:
-        if host_of(flow) == PAGE_HOST and flow.live and not flow.error and not flow.response:
+        if not self._asked_for or flow.id not in self._asked_for:
+            return
+        self._asked_for.discard(flow.id)
+        if flow.live and not flow.error and not flow.response:
             await serve(self.app, flow)
             asyncio.get_running_loop().call_later(HIDE_AFTER_S, _hide, flow)
+
+    def error(self, flow: http.HTTPFlow) -> None:
+        self._asked_for.discard(flow.id)
 
     def server_connected(self, data: ServerConnectionHookData) -> None:
         """Somebody may reach the listener through the proxy, and would seem to be local."""
