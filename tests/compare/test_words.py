@@ -90,6 +90,14 @@ def test_a_difference_within_the_spread_is_not_called_one() -> None:
     )
 
 
+def test_one_run_each_is_not_called_later() -> None:
+    said = words.findings(comparison([run(paint_s=0.5)], [slowed_run(paint_s=4.0)]))
+    assert said[1] == (
+        "The largest thing on the page is painted after 4.00 s, without the policy after 0.50 s, "
+        "in one run each."
+    )
+
+
 def test_what_never_comes() -> None:
     never = slowed_run(paint_s=math.inf, load_s=math.inf)
     said = words.findings(comparison([run()], [never]))

@@ -123,6 +123,8 @@ def _later(what: str, figure: Figure) -> str:
         return f"{what} after {with_}; without the policy never while watched."
     if abs(delta) < 0.005:
         return f"{what} after {with_}, as without the policy."
+    if figure.clear is None:
+        return f"{what} after {with_}, without the policy after {without}, in one run each."
     if figure.clear is False:
         return f"{what} after {with_}, without the policy after {without}: no more than the spread."
     how = "later" if delta > 0 else "earlier"
