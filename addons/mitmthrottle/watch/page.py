@@ -22,6 +22,7 @@ from mitmproxy.proxy.server_hooks import ServerConnectionHookData
 
 from mitmthrottle.proxy.addon import Throttle
 from mitmthrottle.proxy.facts import PAGE_HOST, host_of
+from mitmthrottle.proxy.pinned import says_so
 
 from . import access, pac
 from .page_bridge import serve
@@ -220,7 +221,7 @@ class Page:
     def tls_failed_client(self, data: tls.TlsData) -> None:
         address = data.context.server.address
         name = data.context.client.sni or (address[0] if address else "")
-        if name and data.conn.error and "certificate" in data.conn.error:
+        if name and says_so(data.conn.error):
             self._live.distrusted(name)
 
     # -- what the page asks for
