@@ -12,6 +12,7 @@ import shutil
 import signal
 import subprocess
 import sys
+import tempfile
 import time
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -292,6 +293,13 @@ def test_an_authority_that_is_not_trusted_is_said_with_the_option_that_helps(
     assert "--cacert FILE, or --insecure" in done.stderr
 
 
+@pytest.fixture
+def short_path() -> Iterator[Path]:
+    """Chromium makes a socket in TMPDIR, and the path of a socket has 107 bytes at most."""
+    with tempfile.TemporaryDirectory(prefix="cmp-") as name:
+        yield Path(name)
+
+
 @pytest.mark.parametrize(
     ("number", "status", "when"),
     [
@@ -302,14 +310,14 @@ def test_an_authority_that_is_not_trusted_is_said_with_the_option_that_helps(
     ids=["SIGINT", "SIGTERM", "SIGINT at the start"],
 )
 def test_a_signal_ends_everything_that_was_started(
-    origin: Origin, policy_path: Path, tmp_path: Path, number: int, status: int, when: str
+    origin: Origin, policy_path: Path, short_path: Path, number: int, status: int, when: str
 ) -> None:
     # Whoever starts the tests in the background has them ignore Ctrl-C, and what they start too.
     command = ["env", "--default-signal=INT", *arguments(origin, policy_path)]
-    command += ["--output", str(tmp_path / "report.html")]
+    command += ["--output", str(short_path / "report.html")]
     process = subprocess.Popen(
         command, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True,
-        start_new_session=True, env={**os.environ, "TMPDIR": str(tmp_path)},
+        start_new_session=True, env={**os.environ, "TMPDIR": str(short_path)},
     )  # fmt: skip
     try:
         deadline = time.monotonic() + 30
@@ -332,7 +340,7 @@ def test_a_signal_ends_everything_that_was_started(
     while left := [name for pid, name in started.items() if command_of(pid) == name]:
         assert time.monotonic() < deadline, left
         time.sleep(0.1)
-    assert list(tmp_path.iterdir()) == []
+    assert list(short_path.iterdir()) == []
 
 
 def family(pid: int) -> dict[int, str]:
