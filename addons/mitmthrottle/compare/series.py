@@ -197,7 +197,7 @@ async def _ended_by_signals[T](work: Coroutine[Any, Any, T]) -> T:
         loop.add_signal_handler(number, end, number)
     try:
         return await task
-    except BaseException:
+    except BaseException:  # a cancelled task ends with one that is no Exception
         # A signal to all of us may end the proxy first, and that is no error then.
         if came:
             raise Stopped(came[0]) from None
