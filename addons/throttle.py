@@ -1,4 +1,6 @@
 from mitmthrottle import watch
 from mitmthrottle.proxy.addon import Throttle
+from mitmthrottle.proxy.as_one import AsOne
 
-addons = [throttle := Throttle(), *watch.addons(throttle)]
+throttle = Throttle()
+addons = [AsOne(throttle, *watch.addons(throttle))]

@@ -56,8 +56,8 @@ class Counts:
 
     def _look(self) -> dict[str, Any]:
         proxyserver = ctx.master.addons.get("proxyserver")
-        throttle = ctx.master.addons.get("throttle")
-        engine = getattr(throttle, "engine", None)
+        ours = ctx.master.addons.get("mitmthrottle")
+        engine = ours.parts[0].engine if ours else None
         return {
             "t": time.monotonic(),
             "tasks": len(asyncio.all_tasks()),

@@ -4,5 +4,7 @@ is its twin. Rule: nothing but the list of addons, so that mitmproxy may load it
 
 from mitmthrottle import watch
 from mitmthrottle.proxy.addon import Throttle
+from mitmthrottle.proxy.as_one import AsOne
 
-addons = [throttle := Throttle(), *watch.addons(throttle)]
+throttle = Throttle()
+addons = [AsOne(throttle, *watch.addons(throttle))]

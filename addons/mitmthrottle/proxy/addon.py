@@ -46,6 +46,7 @@ class Throttle:
         self._live: live.LiveFile | None = None
         self._running = False
         self._pinned = Pinned()
+        self._quic_refused = False
 
     def watch(self, watcher: Watcher) -> None:
         """Tell this one what happens, from now on."""
@@ -65,6 +66,7 @@ class Throttle:
             self._load(ctx.options.throttle_policy)
         if self.engine is not None:
             self.engine.server_timing = ctx.options.throttle_server_timing
+        self._quic_refused = ctx.options.throttle_quic == "block"
         if "throttle_commands" in updated and self._running:
             self._carry_out(ctx.options.throttle_commands)
 
@@ -194,7 +196,7 @@ class Throttle:
     def client_connected(self, client: Client) -> None:
         if self.engine is not None and (handler := self.engine.connections.handler_of(client)):
             widen(handler, self.engine)
-            credit.gate(handler, client, None)
+            credit.gate(handler, client)
             cork.put_cork(handler, client)
 
     def client_disconnected(self, client: Client) -> None:
@@ -210,16 +212,19 @@ class Throttle:
         matched = data.server.via or engine.might_match_any(names)
         if handler := engine.connections.handler_of(data.client):
             # Always, since a rule for it may come while the connection lasts.
-            credit.gate(handler, data.server, credit.SMALL_BYTES if matched else None)
+            reader = credit.gate(handler, data.server)
+            if matched and reader is not None:
+                reader.hold_at_most(credit.SMALL_BYTES)
+                engine.connections.careful.add(reader)
 
     def next_layer(self, nextlayer: layer.NextLayer) -> None:
         if nextlayer.data_client():
             self._pinned.spoke(nextlayer.context.client)
-        if self._blocks_quic:
+        if self._quic_refused and self.engine is not None:
             quic.refuse(nextlayer)
 
     def dns_response(self, flow: dns.DNSFlow) -> None:
-        if self._blocks_quic and flow.response is not None:
+        if self._quic_refused and self.engine is not None and flow.response is not None:
             try:
                 quic.without_h3_records(flow.response)
             except Exception:  # fail open: see the rule above
@@ -251,10 +256,10 @@ class Throttle:
                 self.engine.failed(flow.request.pretty_url)
 
     def responseheaders(self, flow: http.HTTPFlow) -> None:
-        if self._blocks_quic and flow.response is not None:
-            quic.without_h3(flow.response)
         if self.engine is not None:
             try:
+                if self._quic_refused and flow.response is not None:
+                    quic.without_h3(flow.response)
                 self.engine.response_came(flow)
             except Exception:  # fail open: see the rule above
                 self.engine.failed(flow.request.pretty_url)
@@ -266,10 +271,6 @@ class Throttle:
     def error(self, flow: http.HTTPFlow) -> None:
         if self.engine is not None:
             self.engine.forget(flow)
-
-    @property
-    def _blocks_quic(self) -> bool:
-        return self.engine is not None and ctx.options.throttle_quic == "block"
 
     def _failed(self, what: str) -> None:
         if self.engine is not None:

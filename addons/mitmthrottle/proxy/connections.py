@@ -1,11 +1,12 @@
 """mitmproxy's live connections, as far as pacing has to do with them.
 
-Rule: looked up when needed, never kept: connections come and go without telling us.
+Rule: looked up when needed and never kept alive: connections come and go without telling us.
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable
+from weakref import WeakSet
 
 from mitmproxy.addons.proxyserver import Proxyserver
 from mitmproxy.connection import Client, Connection
@@ -20,6 +21,8 @@ class Connections:
 
     def __init__(self, proxyserver: Proxyserver) -> None:
         self._proxyserver = proxyserver
+        self.careful: WeakSet[GatedReader] = WeakSet()
+        """Of origins: little is read ahead until a response's headers tell more."""
 
     def handler_of(self, client: Client) -> server.ConnectionHandler | None:
         """None for a replayed flow, which has no client."""

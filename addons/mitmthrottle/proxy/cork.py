@@ -19,12 +19,15 @@ from mitmproxy.proxy import server
 class CorkedWriter:
     """A `StreamWriter` whose writes can be gathered for a moment."""
 
-    __slots__ = ("_gathered", "_writer", "write")
+    __slots__ = ("_gathered", "_writer", "drain", "is_closing", "write")
 
     def __init__(self, writer: asyncio.StreamWriter) -> None:
         self._writer = writer
         self._gathered: list[bytes] = []
+        # What every write of everybody's needs goes to asyncio without a step of ours.
         self.write = writer.write
+        self.drain = writer.drain
+        self.is_closing = writer.is_closing
 
     def __getattr__(self, name: str) -> Any:
         return getattr(self._writer, name)
@@ -47,9 +50,6 @@ class CorkedWriter:
     def close(self) -> None:
         self.uncork()
         self._writer.close()
-
-    async def drain(self) -> None:
-        await self._writer.drain()
 
 
 def put_cork(handler: server.ConnectionHandler, connection: Connection) -> None:

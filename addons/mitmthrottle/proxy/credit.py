@@ -19,7 +19,7 @@ HTTP/3 has no such lever: aioquic acknowledges by itself.
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable
+from collections.abc import Callable, Coroutine
 from dataclasses import dataclass
 from typing import Any, ClassVar
 from weakref import WeakSet
@@ -51,7 +51,7 @@ def waiting_bytes(rate_bytes_per_s: float | None) -> int:
 class GatedReader:
     """A `StreamReader` that can be told not to read on.  mitmproxy only calls `read`."""
 
-    __slots__ = ("_open", "_opened", "_reader", "_size", "_transport")
+    __slots__ = ("__weakref__", "_open", "_opened", "_reader", "_size", "_transport")
 
     def __init__(self, reader: asyncio.StreamReader, transport: object) -> None:
         self._reader = reader
@@ -63,9 +63,13 @@ class GatedReader:
     def __getattr__(self, name: str) -> Any:
         return getattr(self._reader, name)
 
-    async def read(self, n: int = -1) -> bytes:
-        if self._open:
-            return await self._reader.read(min(n, self._size) if n > 0 else n)
+    def read(self, n: int = -1) -> Coroutine[Any, Any, bytes]:
+        # No coroutine of ours around asyncio's while nothing is held: this is on everybody's way.
+        return (
+            self._reader.read(min(n, self._size) if n > 0 else n) if self._open else self._wait(n)
+        )
+
+    async def _wait(self, n: int) -> bytes:
         while not self._open:
             self._opened = asyncio.Event()
             await self._opened.wait()
@@ -93,18 +97,16 @@ class GatedReader:
             self._opened = None
 
 
-def gate(handler: server.ConnectionHandler, connection: Connection, at_most: int | None) -> None:
-    """Put a `GatedReader` before that connection, before mitmproxy reads from it.
-
-    `at_most` is what may be held until it is known whether anything is paced.
-    """
+def gate(handler: server.ConnectionHandler, connection: Connection) -> GatedReader | None:
+    """Put a `GatedReader` before that connection, before mitmproxy reads from it."""
     transport = handler.transports[connection]
     if isinstance(transport.reader, asyncio.StreamReader):
         raw = getattr(transport.writer, "transport", None)
         reader = GatedReader(transport.reader, raw)
-        reader.hold_at_most(at_most)
         # Typed as StreamReader there; `read` is all that is used (see guard.py).
         transport.reader = reader  # type: ignore[assignment]
+        return reader
+    return None
 
 
 def reader_of(
@@ -153,34 +155,45 @@ class Credited(Http2Connection):
         """This connection's id of a stream; None if it has none (any more)."""
         raise NotImplementedError
 
+    # Plain functions that give a generator, mostly mitmproxy's own: one of ours around it would
+    # cost at each of its commands, whether the stream is paced or not.
+
     def _handle_event(self, event: events.Event) -> layer.CommandGenerator[None]:
         if isinstance(event, (Credit, Admit)):
-            own = self.own_stream_id(event.stream_id)
-            if own is not None and own in self._owed:
-                if isinstance(event, Credit):
-                    self._acknowledge(own, event.size)
-                else:
-                    self._admit(own, event.rate_bytes_per_s)
-                if data := self.h2_conn.data_to_send():
-                    yield commands.SendData(self.conn, data)
-        else:
-            yield from super()._handle_event(event)
+            return self._credit(event)
+        return super()._handle_event(event)
 
     def handle_h2_event(self, event: h2.events.Event) -> layer.CommandGenerator[bool]:
-        if isinstance(event, h2.events.DataReceived) and event.stream_id in self._owed:
-            if event.data:
-                self._owed[event.stream_id] += len(event.data)
-                yield ReceiveHttp(self.ReceiveData(event.stream_id, event.data))
-            if padding := event.flow_controlled_length - len(event.data):
-                self.h2_conn.acknowledge_received_data(padding, event.stream_id)
-            return False
-        if isinstance(event, self.Headers) and self.guarded:
+        if not self.guarded:
+            return super().handle_h2_event(event)
+        if isinstance(event, self.Headers):
             self._owed[event.stream_id] = 0  # type: ignore[attr-defined]  # both kinds have one
+        elif isinstance(event, h2.events.DataReceived):
+            if event.stream_id in self._owed:
+                return self._receive(event)
         elif isinstance(event, (h2.events.StreamEnded, h2.events.StreamReset)):
             # Nothing more comes on this stream, but its bytes count for the connection's window.
             self._acknowledge(event.stream_id, self._owed.get(event.stream_id, 0))
             self._owed.pop(event.stream_id, None)
-        return (yield from super().handle_h2_event(event))
+        return super().handle_h2_event(event)
+
+    def _credit(self, event: Credit | Admit) -> layer.CommandGenerator[None]:
+        own = self.own_stream_id(event.stream_id)
+        if own is not None and own in self._owed:
+            if isinstance(event, Credit):
+                self._acknowledge(own, event.size)
+            else:
+                self._admit(own, event.rate_bytes_per_s)
+            if data := self.h2_conn.data_to_send():
+                yield commands.SendData(self.conn, data)
+
+    def _receive(self, event: h2.events.DataReceived) -> layer.CommandGenerator[bool]:
+        if event.data:
+            self._owed[event.stream_id] += len(event.data)
+            yield ReceiveHttp(self.ReceiveData(event.stream_id, event.data))
+        if padding := event.flow_controlled_length - len(event.data):
+            self.h2_conn.acknowledge_received_data(padding, event.stream_id)
+        return False
 
     def _admit(self, stream_id: int, rate_bytes_per_s: float | None) -> None:
         if rate_bytes_per_s is None:
@@ -204,13 +217,11 @@ class CreditClient(Credited, Http2Client):
 
     Headers = h2.events.ResponseReceived
     might_match_any: ClassVar[Callable[[set[str | None]], bool]]
-    unguarded: ClassVar[WeakSet[Connection]] = WeakSet()
 
     def __init__(self, ctx: context.Context) -> None:
         super().__init__(ctx)
         self._guard(type(self).might_match_any(names_of(ctx.server)))
-        if not self.guarded:
-            self.unguarded.add(ctx.server)
+        (guarded if self.guarded else unguarded).add(ctx.server)
 
     def own_stream_id(self, stream_id: int) -> int | None:
         return self.our_stream_id.get(stream_id)
@@ -234,20 +245,24 @@ def names_of(connection: Server) -> set[str | None]:
     return {connection.sni, connection.address[0] if connection.address else None}
 
 
+# Connections to origins over HTTP/2: those that wait for our credit; those whose windows are open;
+# and those of the latter for whose host a rule has come since.
+guarded: WeakSet[Server] = WeakSet()
+unguarded: WeakSet[Server] = WeakSet()
+outdated: WeakSet[Server] = WeakSet()
+
+
+def policy_changed(might_match_any: Callable[[set[str | None]], bool]) -> None:
+    """Find the connections that no new request may use, see `GetCreditedConnection`."""
+    outdated.clear()
+    outdated.update(each for each in unguarded if might_match_any(names_of(each)))
+
+
 class GetCreditedConnection(http.GetHttpConnection):
     """As mitmproxy's, but a connection that was made before a rule could match its host is left to
     those who have it: its windows are open, so a paced response would pile up in the proxy."""
 
-    might_match_any: ClassVar[Callable[[set[str | None]], bool]]
-
-    def __hash__(self) -> int:
-        return id(self)
-
     def connection_spec_matches(self, connection: Connection) -> bool:
-        if not super().connection_spec_matches(connection):
+        if outdated and connection in outdated:
             return False
-        return not (
-            connection in CreditClient.unguarded
-            and isinstance(connection, Server)
-            and type(self).might_match_any(names_of(connection))
-        )
+        return super().connection_spec_matches(connection)

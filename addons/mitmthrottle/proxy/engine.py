@@ -19,7 +19,7 @@ from mitmproxy.proxy import context
 from mitmthrottle.pacing import Quotas, Shared, piece_s
 from mitmthrottle.policy import Decider, Decision, Exchange, Policy, Rule, Then
 
-from . import block
+from . import block, credit
 from .connections import Connections
 from .direction import PacedDirection
 from .facts import PAGE_HOST, exchange_of, host_of, is_address, upload_of, user_of
@@ -71,6 +71,7 @@ class Engine:
         self.policy = policy
         self.seed = policy.seed
         self._decider = Decider(policy)
+        credit.policy_changed(self.might_match_any)
         self._uploads_paced = any(rule.then.upload is not None for rule in policy.rules)
         self._blocks = any(
             rule.then.block is not None or any(stage.block for stage in rule.then.stages)
@@ -121,7 +122,11 @@ class Engine:
         if response is None:
             return
         if not self.concerns(flow):
-            self.reports.unconcerned(flow, self.elapsed_s, self.version)
+            # Not even looked at, unless somebody wants to know.
+            if self.reports.watchers.wants_unmatched:
+                self.reports.unconcerned(flow, self.elapsed_s, self.version)
+            else:
+                self.reports.unmatched += 1
             return
         exchange = exchange_of(flow, self._next_serial(), self.elapsed_s)
         blocked_by = self._blocked.pop(flow.id, None) if self._blocked else None

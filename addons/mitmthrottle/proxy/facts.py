@@ -96,29 +96,37 @@ class RequestHeaders(Mapping[str, str]):
 
 def host_of(flow: http.HTTPFlow) -> str:
     """The host that the client asked for; where it only gave an address, the TLS server name."""
-    authority = _authority(flow.request)
-    host = _name_in(authority) if authority else flow.request.host
+    host = _asked_host(flow.request) or flow.request.host
     if flow.request.scheme != "https" or not is_address(host):
         return host  # a request in the clear may have come through an HTTPS proxy's own TLS
     return flow.client_conn.sni or host
 
 
-def _authority(request: http.Request) -> str | None:
-    """As `Request.host_header` has it, without a search that decodes every header on its way:
-    this is asked several times for each request, whether it concerns us or not."""
+def _asked_host(request: http.Request) -> str:
+    """As `Request.pretty_host` has it, which searches, decodes and parses anew each time: this is
+    asked several times for each request, whether it concerns us or not.  Empty: it names none."""
     data = request.data
     if data.authority and data.http_version in (b"HTTP/2.0", b"HTTP/3"):
-        return request.authority
+        return _in_authority(data.authority)
     for name, value in data.headers.fields:
         if len(name) == 4 and name.lower() == b"host":
-            return value.decode("utf-8", "surrogateescape")
-    return None
+            return _in_host_header(value)
+    return ""
 
 
 @lru_cache(maxsize=4096)
-def _name_in(authority: str) -> str:
-    """As `Request.pretty_host` has it, which parses anew each time it is asked."""
-    return url.parse_authority(authority, check=False)[0]
+def _in_authority(authority: bytes) -> str:
+    try:
+        text = authority.decode("idna")
+    except UnicodeError:
+        text = authority.decode("utf-8", "surrogateescape")
+    return url.parse_authority(text, check=False)[0]
+
+
+@lru_cache(maxsize=4096)
+def _in_host_header(value: bytes) -> str:
+    text = value.decode("utf-8", "surrogateescape")
+    return url.parse_authority(text, check=False)[0]
 
 
 @lru_cache(maxsize=4096)

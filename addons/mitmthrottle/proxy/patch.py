@@ -46,15 +46,7 @@ class Patch:
                 ),
             ),
             (http, "Http2Server", CreditServer),
-            (
-                http,
-                "GetHttpConnection",
-                type(
-                    "GetCreditedConnection",
-                    (GetCreditedConnection,),
-                    {"might_match_any": staticmethod(engine.might_match_any)},
-                ),
-            ),
+            (http, "GetHttpConnection", GetCreditedConnection),
             (
                 websocket,
                 "WebsocketLayer",

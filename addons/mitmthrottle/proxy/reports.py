@@ -38,10 +38,7 @@ class Reports:
     # -- decisions
 
     def unconcerned(self, flow: http.HTTPFlow, elapsed_s: float, version: str) -> None:
-        """No rule could match its host: not even looked at, unless somebody wants to know."""
-        if not self.watchers.wants_unmatched:
-            self.unmatched += 1
-            return
+        """No rule could match its host, and somebody wants to know."""
         exchange = exchange_of(flow, 0, elapsed_s)
         if exchange.host != PAGE_HOST:
             self.watchers.unconcerned(flow, exchange)

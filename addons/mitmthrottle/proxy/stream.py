@@ -14,23 +14,20 @@ dropped); the sender is gone (what is held goes out at once, nothing is lost); t
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, ClassVar
+from typing import TYPE_CHECKING
 
 from mitmproxy import flow as mflow
-from mitmproxy.connection import Connection
-from mitmproxy.proxy import context, events, layer
+from mitmproxy.proxy import events, layer
 from mitmproxy.proxy.layers import http
 from mitmproxy.proxy.layers.http import _events as http_events
-from mitmproxy.proxy.layers.http._base import HttpConnection, HttpEvent
+from mitmproxy.proxy.layers.http._base import HttpEvent
 from mitmproxy.proxy.layers.http._hooks import HttpErrorHook
-from mitmproxy.proxy.layers.http._http1 import Http1Connection
-from mitmproxy.proxy.layers.http._http2 import Http2Client, Http2Connection
 
-from .credit import SMALL_BYTES, Admit, Credit, Credited, GatedReader
+from .around import Surrounded
+from .credit import SMALL_BYTES, Admit, Credit, GatedReader
 from .gate import Item, Mark
 
 if TYPE_CHECKING:
-    from .engine import Engine
     from .held import Held
     from .paced import PacedResponse
     from .passing import Passing
@@ -55,37 +52,42 @@ BODY_FROM_CLIENT = (
 FROM_ORIGIN = (*BODY_FROM_ORIGIN, http_events.ResponseProtocolError)
 
 
-class PacedStream(http.HttpStream):
+class PacedStream(Surrounded):
     """One request and its response, each through a gate if a rule says so."""
 
-    engine: ClassVar[Engine]
+    # Of the class until they are set: most streams never set one.
+    response: PacedResponse | None = None
+    upload: PacedUpload | None = None
+    _passing: Passing | None = None
+    _made = False  # the response is not the origin's
+    _origin_reader: GatedReader | None = None
+    _client_reader: GatedReader | None = None
 
-    def __init__(self, ctx: context.Context, stream_id: int) -> None:
-        super().__init__(ctx, stream_id)
-        self.response: PacedResponse | None = None
-        self.upload: PacedUpload | None = None
-        self._passing: Passing | None = None
-        self._made = False  # the response is not the origin's
-        self._origin_reader: GatedReader | None = None
-        self._client_reader: GatedReader | None = None
-
-    # -- where mitmproxy's states meet us
+    # -- where mitmproxy's states meet us: where there is nothing for us to do, its own generator
+    # is given back, for one of ours around it costs everybody
 
     def state_wait_for_request_headers(
         self, event: http_events.RequestHeaders
     ) -> layer.CommandGenerator[None]:
+        if event.end_stream:
+            return super().state_wait_for_request_headers(event)  # type: ignore[no-any-return]  # mitmproxy's decorator loses the type
+        return self._request_with_body(event)
+
+    def _request_with_body(self, event: http_events.RequestHeaders) -> layer.CommandGenerator[None]:
         yield from super().state_wait_for_request_headers(event)
-        if self.upload is None and not event.end_stream and self._credits(self.context.client):
+        if self.upload is None and self.credits(self.context.client):
             yield http.SendHttp(Admit(self.stream_id, None), self.context.client)
 
     def start_request_stream(self) -> layer.CommandGenerator[None]:
         upload = self.engine.take_upload(self.flow)
         if upload is None:
-            yield from super().start_request_stream()
-            return
+            return super().start_request_stream()
+        return self._start_upload(upload)
+
+    def _start_upload(self, upload: PacedUpload) -> layer.CommandGenerator[None]:
         self.upload = upload
-        self._client_reader = self._reader(self.context.client)
-        upload.credits = self._credits(self.context.client)
+        self._client_reader = self.reader(self.context.client)
+        upload.credits = self.credits(self.context.client)
         self._begin(upload)
         self.client_state = self.state_stream_request_body  # its start waits for its turn
         if upload.credits:
@@ -94,13 +96,28 @@ class PacedStream(http.HttpStream):
         yield from self._let_out()
 
     def make_server_connection(self) -> layer.CommandGenerator[bool]:
+        if not self.engine.concerns(self.flow):
+            return super().make_server_connection()
+        return self._connect_carefully()
+
+    def _connect_carefully(self) -> layer.CommandGenerator[bool]:
         connected = yield from super().make_server_connection()
-        if connected and self.engine.concerns(self.flow):
-            if reader := self._reader(self.context.server):
+        if connected:
+            if reader := self.reader(self.context.server):
                 reader.hold_at_most(SMALL_BYTES)  # until the response's headers tell
-            elif reader := self._gated_reader(self.context.server):
-                reader.hold_at_most(None)  # HTTP/2: windows hold its streams, not the reader
+                self.engine.connections.careful.add(reader)
+            else:
+                self._read_at_ease()  # HTTP/2: windows hold its streams, not the reader
         return connected
+
+    def _read_at_ease(self) -> None:
+        careful = self.engine.connections.careful
+        if not careful:
+            return
+        reader = self.gated_reader(self.context.server)
+        if reader is not None and reader in careful:
+            careful.discard(reader)
+            reader.hold_at_most(None)
 
     def state_wait_for_response_headers(
         self, event: http_events.ResponseHeaders
@@ -114,9 +131,8 @@ class PacedStream(http.HttpStream):
             self._passing = self.engine.reports.passing(self.flow)
             if self._passing and self.server_state == self.state_stream_response_body:
                 self.server_state = self._state_counted_response_body
-            if reader := self._reader(self.context.server):
-                reader.hold_at_most(None)
-            if not event.end_stream and self._credits(self.context.server):
+            self._read_at_ease()
+            if not event.end_stream and self.credits(self.context.server):
                 yield http.SendHttp(Admit(self.stream_id, None), self.context.server)
             return
         if self.response.credits:
@@ -127,9 +143,10 @@ class PacedStream(http.HttpStream):
     def start_response_stream(self) -> layer.CommandGenerator[None]:
         self._begin_response()
         if self.response is None:
-            yield from super().start_response_stream()
-        else:  # the headers wait for their turn, see `_pass_head`
-            self.server_state = self.state_stream_response_body
+            return super().start_response_stream()
+        # The headers wait for their turn, see `_pass_head`.
+        self.server_state = self.state_stream_response_body
+        return _nothing()
 
     def _state_counted_response_body(self, event: events.Event) -> layer.CommandGenerator[None]:
         """Like `state_stream_response_body`: somebody watches, and nothing is held."""
@@ -151,18 +168,19 @@ class PacedStream(http.HttpStream):
             if self.response is not None:
                 # An addon made this response: pace it like one that came from an origin.
                 self._use_made_response(self.response)
-                yield from self._let_out()
-                return
-        yield from super().send_response(already_streamed)
+                return self._let_out()
+        return super().send_response(already_streamed)  # type: ignore[no-any-return]  # untyped there
 
     # -- events
 
     def _begin_response(self) -> None:
         self.response = self.engine.take(self.flow)
         if self.response is not None:
-            self._origin_reader = self._reader(self.context.server)
-            self.response.hold_reader(self._origin_reader)
-            self.response.credits = self._credits(self.context.server)
+            if reader := self.reader(self.context.server):
+                self._origin_reader = reader
+                self.engine.connections.careful.discard(reader)
+                self.response.hold_reader(reader)
+            self.response.credits = self.credits(self.context.server)
             self._begin(self.response)
 
     def _begin(self, held: Held) -> None:
@@ -335,48 +353,6 @@ class PacedStream(http.HttpStream):
             reader.hold_at_most(None)
         held.ended(outcome)
 
-    # -- what is around
 
-    def unsent_bytes(self, receiver: Connection) -> int:
-        """What waits in the proxy for this stream's HTTP/2 window to open."""
-        if receiver.alpn != b"h2":
-            return 0
-        connection = self._protocol(receiver)
-        if not isinstance(connection, Http2Connection):
-            return 0
-        stream_id = self.stream_id
-        if isinstance(connection, Http2Client):
-            stream_id = connection.our_stream_id.get(stream_id, stream_id)
-        waiting = connection.h2_conn.stream_buffers.get(stream_id, ())
-        return sum(len(piece.data) for piece in waiting)
-
-    def parent_layer(self) -> http.HttpLayer:
-        parent = self.context.layers[self.context.layers.index(self) - 1]
-        if not isinstance(parent, http.HttpLayer):
-            raise TypeError(f"a stream's parent is {parent!r}")
-        return parent
-
-    def _protocol(self, peer: Connection) -> HttpConnection | None:
-        """The HTTP/1 or HTTP/2 layer that talks to that peer."""
-        found = self.parent_layer().connections.get(peer)
-        while found is not None and not isinstance(found, HttpConnection):
-            found = getattr(found, "child_layer", None)
-        return found
-
-    def _reader(self, sender: Connection) -> GatedReader | None:
-        """The reader to stop while this stream's body from that peer is held.
-
-        None for HTTP/2: stopping its reader would stop every other stream of the connection.
-        """
-        if not isinstance(self._protocol(sender), Http1Connection):
-            return None
-        return self._gated_reader(sender)
-
-    def _gated_reader(self, peer: Connection) -> GatedReader | None:
-        below = self.parent_layer().connections.get(peer)
-        return self.engine.connections.reader_under(self.context, peer, below)
-
-    def _credits(self, sender: Connection) -> bool:
-        """Whether that peer's HTTP/2 connection waits for our credit."""
-        connection = self._protocol(sender)
-        return isinstance(connection, Credited) and connection.guarded
+def _nothing() -> layer.CommandGenerator[None]:
+    yield from ()

@@ -12,7 +12,7 @@ import contextlib
 import ipaddress
 import logging
 import secrets
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Coroutine, Sequence
 from pathlib import Path
 
 from mitmproxy import ctx, exceptions, http, tls
@@ -194,10 +194,13 @@ class Page:
         else:
             self._live.asked(host)
 
-    async def request(self, flow: http.HTTPFlow) -> None:
+    def request(self, flow: http.HTTPFlow) -> Coroutine[None, None, None] | None:
         if not self._asked_for or flow.id not in self._asked_for:
-            return
+            return None  # without a coroutine: every request comes by
         self._asked_for.discard(flow.id)
+        return self._answer(flow)
+
+    async def _answer(self, flow: http.HTTPFlow) -> None:
         if flow.live and not flow.error and not flow.response:
             await serve(self.app, flow)
             asyncio.get_running_loop().call_later(HIDE_AFTER_S, _hide, flow)
