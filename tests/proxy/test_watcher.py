@@ -140,7 +140,7 @@ def test_unmatched_responses_are_counted_where_wanted(request_text: str, streame
         assert record.measured_bytes_per_s == (10_000 if streamed else None)
 
 
-def test_who_does_not_want_unmatched_responses_gets_none_when_others_do() -> None:
+def test_who_does_not_want_unmatched_responses_is_told_only_of_their_end() -> None:
     with wire(SLOW) as w:
         one, other = watched(w, unmatched=True), watched(w)
         w.request(OTHER)
@@ -148,7 +148,17 @@ def test_who_does_not_want_unmatched_responses_gets_none_when_others_do() -> Non
         w.respond(BODY)
         assert len(one.decisions) == len(one.records) == 1
         assert not other.decisions
-        assert not other.records
+        assert other.records == one.records
+
+
+def test_who_wanted_a_response_is_told_of_its_end_whatever_it_wants_by_then() -> None:
+    with wire(SLOW) as w:
+        notes = watched(w, unmatched=True)
+        w.request(OTHER)
+        w.respond(HEAD_20K)
+        notes.wants_unmatched = False
+        w.respond(BODY)
+        assert len(notes.records) == 1
 
 
 @pytest.mark.parametrize("who", ["client", "origin"])

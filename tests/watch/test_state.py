@@ -181,6 +181,21 @@ def test_unmatched_hosts_cost_nothing_while_nobody_looks() -> None:
     assert not live.wants_unmatched
 
 
+def test_being_looked_at_costs_a_bounded_number_of_unmatched_responses() -> None:
+    live = Live(lambda: 0.0)
+    live.looked_at()
+    for tick in (1, 2):
+        taken = 0
+        while live.wants_unmatched:
+            live.decided(tflow.tflow(), Exchange(host="other.example"), Decision(None))
+            taken += 1
+        assert taken == kept.MOST_UNMATCHED
+        assert len(live.rows) == tick * taken
+        live.looked_at()  # looking more often does not take more
+        assert not live.wants_unmatched
+        live.tick()
+
+
 def test_what_a_rule_does_now() -> None:
     with seen() as see:
         photos, ladder, exception, night = see.state()["rules"]

@@ -29,7 +29,10 @@ def exchange_of(flow: http.HTTPFlow, serial: int, elapsed_s: float) -> Exchange:
     `elapsed_s` is counted from the policy's start.
     """
     request, response = flow.request, flow.response
-    status = response.status_code if response else None
+    status = content_type = size = None
+    if response is not None:
+        status = response.data.status_code
+        content_type, size = _of_body(request, response)
     return Exchange(
         host=host_of(flow),
         path=request.path,
@@ -38,8 +41,8 @@ def exchange_of(flow: http.HTTPFlow, serial: int, elapsed_s: float) -> Exchange:
         port=request.port,
         status=status,
         request_headers=RequestHeaders(request.headers.fields),
-        content_type=response.headers.get("content-type") if response else None,
-        size=_size(flow) if response else None,
+        content_type=content_type,
+        size=size,
         client_address=flow.client_conn.peername[0] if flow.client_conn.peername else None,
         user=_user(flow),
         websocket=status == 101 and request.headers.get("upgrade", "").lower() == "websocket",
@@ -154,12 +157,31 @@ def _user(flow: http.HTTPFlow) -> str | None:
     return credentials[0] if credentials else None
 
 
-def _size(flow: http.HTTPFlow) -> int | None:
-    """The declared size of the response's body in bytes; None if it is not declared."""
-    if flow.response is not None and flow.response.raw_content is not None:
-        return len(flow.response.raw_content)  # made by an addon
+def _of_body(request: http.Request, response: http.Response) -> tuple[str | None, int | None]:
+    """The content type, and the declared size of the body in bytes; None where there is none.
+
+    In one walk through the headers, since mitmproxy's own way walks for each that is asked for.
+    """
+    types: list[str] = []
+    lengths: list[bytes] = []
+    plain = response.data.status_code in (200, 206) and request.data.method != b"HEAD"
+    for name, value in response.data.headers.fields:
+        match len(name):
+            case 12 if name.lower() == b"content-type":
+                types.append(value.decode("utf-8", "surrogateescape"))
+            case 14 if name.lower() == b"content-length":
+                lengths.append(value)
+            case 17 if name.lower() == b"transfer-encoding":
+                plain = False
+    content_type = ", ".join(types) if types else None
+    if response.data.content is not None:
+        return content_type, len(response.data.content)  # made by an addon
+    if plain and not lengths:
+        return content_type, None
+    if plain and len(lengths) == 1 and lengths[0].isdigit():
+        return content_type, int(lengths[0])
     try:
-        size = expected_http_body_size(flow.request, flow.response)
+        size = expected_http_body_size(request, response)
     except ValueError:
-        return None
-    return size if size is not None and size >= 0 else None
+        return content_type, None
+    return content_type, size if size is not None and size >= 0 else None

@@ -152,7 +152,7 @@ class PacedStream(Surrounded):
         """Like `state_stream_response_body`: somebody watches, and nothing is held."""
         if self._passing is not None and isinstance(event, http_events.ResponseData):
             self._passing.meter.passed(len(event.data), self.engine.now())
-        yield from self.state_stream_response_body(event)
+        return self.state_stream_response_body(event)  # type: ignore[no-any-return]  # see above
 
     def handle_protocol_error(
         self, event: http_events.RequestProtocolError | http_events.ResponseProtocolError

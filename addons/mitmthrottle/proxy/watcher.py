@@ -28,9 +28,8 @@ class Watcher:
     """Told of everything, in the event loop: return soon and never wait. Override what you need."""
 
     wants_unmatched: bool = False
-    """Whether to be told also of responses that no rule's host could match, and of the end of
-    those that no rule slows. Looked at for each response, so it may change. Without it such a
-    response costs nothing."""
+    """Whether to be told also of responses that no rule's host could match. Looked at for each
+    response, so it may change. If nobody wants them, such a response costs nothing."""
 
     def policy_in_force(self, policy: Policy, path: Path | None, reloads: int) -> None:
         """This policy decides from now on; `reloads` counts how often a newer file took over.
@@ -48,7 +47,8 @@ class Watcher:
         """A body is in the throttle's hands; `held.gate` tells how far it is until it `ended`."""
 
     def ended(self, record: Record) -> None:
-        """A body has ended, however it did."""
+        """A body has ended, however it did; also one that no rule slowed, if anybody wanted to be
+        told of it when it began."""
 
     def failed(self, what: str) -> None:
         """An error of ours: that exchange goes on unthrottled."""
@@ -92,7 +92,7 @@ class Watchers(Watcher):
         self._tell(lambda each: each.began(held), "began")
 
     def ended(self, record: Record) -> None:
-        self._tell(lambda each: each.ended(record), "ended", wanted=record.rule is None)
+        self._tell(lambda each: each.ended(record), "ended")
 
     def failed(self, what: str) -> None:
         self._tell(lambda each: each.failed(what), "failed")

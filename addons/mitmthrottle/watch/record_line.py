@@ -11,6 +11,8 @@ from typing import Any
 
 from mitmthrottle.proxy.record import Record
 
+_ENCODER = json.JSONEncoder(separators=(",", ":"))
+
 
 def fields_of(record: Record) -> dict[str, Any]:
     """In the order of the documentation."""
@@ -44,7 +46,7 @@ def fields_of(record: Record) -> dict[str, Any]:
 
 def line_of(record: Record) -> bytes:
     """With its newline; ASCII only, so that no reader stumbles over what was in a URL."""
-    return json.dumps(fields_of(record), separators=(",", ":")).encode("ascii") + b"\n"
+    return _ENCODER.encode(fields_of(record)).encode("ascii") + b"\n"
 
 
 def _digits(rate_bytes_per_s: float | None) -> float | None:

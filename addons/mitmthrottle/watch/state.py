@@ -31,6 +31,9 @@ LONGEST_POLICY_BYTES = 256 * 1024
 LOOKED_AT_S = 60.0
 """For so long after somebody has looked, unmatched responses are kept too; nobody else should
 pay for them."""
+MOST_UNMATCHED = 20
+"""So many of them from one tick to the next, a second or so: more cannot be read, and the proxy
+should not be slower for being looked at."""
 
 
 @dataclass(slots=True)
@@ -92,6 +95,7 @@ class Live(Watcher):
         self._now = now
         self._looked_at = -math.inf
         self.wants_unmatched = False
+        self._unmatched_left = 0
         self.loaded: Loaded | None = None
         self.refused: tuple[float, PolicyError] | None = None
         self.requests = 0
@@ -109,12 +113,19 @@ class Live(Watcher):
 
     def looked_at(self) -> None:
         """Somebody reads the page now."""
+        if not self._is_looked_at:
+            self._looked_at = self._now()
+            self.tick()
         self._looked_at = self._now()
-        self.wants_unmatched = True
 
     def tick(self) -> None:
         """To be called now and then."""
-        self.wants_unmatched = self._now() - self._looked_at < LOOKED_AT_S
+        self.wants_unmatched = self._is_looked_at
+        self._unmatched_left = MOST_UNMATCHED
+
+    @property
+    def _is_looked_at(self) -> bool:
+        return self._now() - self._looked_at < LOOKED_AT_S
 
     def asked(self, host: str) -> None:
         """A request came: cheap, since every one does."""
@@ -150,6 +161,9 @@ class Live(Watcher):
             row.undecided = "no rule yet: its size is not known"
         if decision.rule is not None:
             self._matched(decision.rule, exchange)
+        else:
+            self._unmatched_left -= 1
+            self.wants_unmatched &= self._unmatched_left > 0
 
     def began(self, held: Held) -> None:
         if held.kind in ("opaque", "websocket") and held.direction == "down" and held.rule:
