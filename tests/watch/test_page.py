@@ -284,6 +284,33 @@ def test_the_listener_comes_and_goes() -> None:
             assert page.url is None
 
 
+def test_a_script_that_is_loaded_anew_has_the_same_address() -> None:
+    # mitmproxy does not wait for the end of what it takes out
+    with wire(POLICY) as connection:
+        old, new = (Page(connection.addon, lambda accept: (b"", "text/plain")) for _ in range(2))
+        with taddons.context(old) as tctx:
+            tctx.configure(old, throttle_listen="127.0.0.1:0")
+
+            async def is_there(url: str) -> bool:
+                async with httpx.AsyncClient(trust_env=False) as http:
+                    return (await http.get(f"{url}healthz")).status_code == 200
+
+            async def script(url: str) -> None:
+                assert await is_there(url)
+                end = old.done()
+                tctx.configure(old, throttle_listen=url.removeprefix("http://").rstrip("/"))
+                new.configure({"throttle_listen"})
+                new.running()
+                try:
+                    assert new.url == url
+                    await end
+                    assert await is_there(url)
+                finally:
+                    await new.done()
+
+            listening(old, script)
+
+
 def test_whoever_comes_by_way_of_the_proxy_is_refused() -> None:
     with wire(POLICY) as connection:
         page = Page(connection.addon, lambda accept: (b"", "text/plain"))

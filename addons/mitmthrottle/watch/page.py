@@ -124,11 +124,13 @@ class Page:
         )
         self._listen()
 
-    async def done(self) -> None:
+    def done(self) -> Coroutine[None, None, None]:
         if self._sampling is not None:
             self._sampling.cancel()
             self._sampling = None
-        await self._stop_listening()
+        if self._listener is not None:
+            self._listener.close()  # now: a script that is loaded anew wants the same address
+        return self._stop_listening()
 
     def _listen(self) -> None:
         if self._address is None:

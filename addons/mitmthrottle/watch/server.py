@@ -100,6 +100,12 @@ class Listener:
         host = {"0.0.0.0": "127.0.0.1", "::": "::1"}.get(self.address.host, self.address.host)
         return f"http://{Address(host, self.address.port)}/"
 
+    def close(self) -> None:
+        """Give the address back, at once; who is connected is served until `stop`."""
+        for server in getattr(self._server, "servers", ()):  # none before it has started
+            server.close()
+        self._socket.close()
+
     async def stop(self) -> None:
         self._server.should_exit = True
         try:
