@@ -1,4 +1,4 @@
-"""The policy changes while responses are under way, and ten times a second for a minute."""
+"""The policy changes while responses are under way, and ten times a second."""
 
 from __future__ import annotations
 
@@ -162,11 +162,13 @@ def test_uploads_on_old_connections_are_held_like_those_on_new_ones(
 # -- ten a second
 
 
-@pytest.mark.timeout(240)
-def test_ten_reloads_a_second_for_a_minute(live: Live, figures: Figures) -> None:
+RELOADS_S = 24.0
+
+
+def test_ten_reloads_a_second(live: Live, figures: Figures) -> None:
     """In place, by renaming and by turning a symlink, under 20 long responses that come and go."""
     folder = live.path.parent
-    stop = time.perf_counter() + 60
+    stop = time.perf_counter() + RELOADS_S
     crowd = Crowd()
     for _ in range(20):
         crowd.start(live.proxy, HOST, "/8mb.jpg")
@@ -212,8 +214,8 @@ def test_ten_reloads_a_second_for_a_minute(live: Live, figures: Figures) -> None
     reader.join()
     taken = live.proxy.log().count("took over")
     counts = [each for each in live.counts() if each["at"] > begun]
-    early = [each for each in counts if begun + 10 < each["at"] < begun + 20]
-    late = [each for each in counts if last - 10 < each["at"] < last]
+    early = [each for each in counts if begun + 5 < each["at"] < begun + 10]
+    late = [each for each in counts if last - 5 < each["at"] < last]
     time.sleep(max(0.0, last + 1.0 - time.perf_counter()))
     rate = live.rate()
     under_way = [download.ended for download in crowd.downloads]
@@ -222,14 +224,14 @@ def test_ten_reloads_a_second_for_a_minute(live: Live, figures: Figures) -> None
     def medians(name: str) -> tuple[float, float]:
         return tuple(statistics.median(e[name] for e in part) for part in (early, late))  # type: ignore[return-value]
 
-    label = "ten reloads a second for 60 s:"
+    label = f"ten reloads a second for {RELOADS_S:g} s:"
     figures.add(f"{label} written, taken", f"{number}, {taken}")
     figures.add(f"{label} requests meanwhile, failed", f"{asked}, {len(failed)}")
     for name in ("rss_bytes", "fds", "tasks", "objects"):
         figures.add(f"{label} {name} early, late", ", ".join(f"{n:.0f}" for n in medians(name)))
     figures.add(f"{label} then 320 kbit/s:", 8e-3 * rate, "kbit/s")
-    assert number >= 550
-    assert taken >= 150  # it looks four times a second
+    assert number >= 9 * RELOADS_S
+    assert taken >= 2.5 * RELOADS_S  # it looks four times a second
     assert not failed
     assert under_way == [""] * 20  # none was broken
     assert near(rate, 40_000)
