@@ -77,7 +77,7 @@ def found(tmp_path_factory: pytest.TempPathFactory, nginx: Nginx, report: Path) 
         def others(url: str, *more: str) -> dict[str, Any]:
             return measured([url, "--control", network.url("open"), *more], network.at_client)
 
-        short = ("--seconds", "1.2")
+        short = ("--seconds", "1.2", "--bytes", "5 MB")
         megabyte = ("--pairs", "8", "--bytes", "1 MB")
         long = ("--pairs", "8", "--bytes", "1.5 MB", "--seconds", "6")
         with ThreadPoolExecutor(6) as pool:
@@ -92,7 +92,7 @@ def found(tmp_path_factory: pytest.TempPathFactory, nginx: Nginx, report: Path) 
             }
             found = {name: job.result() for name, job in jobs.items()}
         found["free"] = ours("free", "control")
-        found["open link"] = others(network.url("open", "/big?another"))
+        found["open link"] = others(network.url("open", "/big?another"), "--pairs", "12")
         return found
 
 
