@@ -39,7 +39,7 @@ endef
 # Most of them wait most of the time, so they do it side by side. (Each worker would
 # read all other tests, too, if it were not told where these are.)
 e2e: $(VENV)/.dev
-	$(call tests_and_once_more,e2e and not alone,-n 5 --dist loadfile)
+	$(call tests_and_once_more,e2e and not alone,-n 4 --dist loadfile)
 	$(call tests_and_once_more,e2e and alone)
 
 lint: $(VENV)/.dev

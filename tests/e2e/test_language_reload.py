@@ -115,7 +115,7 @@ def test_old_connections_are_held_like_new_ones(
     """A connection that was made before there was a rule for its host: what is slow on it now does
     not pile up in the proxy."""
     live.write(ELSEWHERE)
-    assert wait_for(lambda: "took over" in live.proxy.log(), 1.0) is not None
+    assert wait_for(lambda: "took over" in live.proxy.log(), 2.0) is not None
     client = (
         http2(live.proxy, HOST, keep=False)
         if protocol == "h2"
@@ -123,7 +123,7 @@ def test_old_connections_are_held_like_new_ones(
     )
     assert client.get("/page.html").size == len(b"<p>text")
     live.write(policy_text("128 kbit/s"))
-    assert wait_for(lambda: live.proxy.log().count("took over") == 2, 1.0) is not None
+    assert wait_for(lambda: live.proxy.log().count("took over") == 2, 2.0) is not None
     before = resident_bytes(live.proxy.pid)
     answer = client.get("/1gb.jpg", until=time.perf_counter() + 2.5)
     grown = resident_bytes(live.proxy.pid) - before
@@ -140,14 +140,14 @@ def test_uploads_on_old_connections_are_held_like_those_on_new_ones(
 ) -> None:
     """The origin refuses a POST at its end only; what counts is what the proxy takes meanwhile."""
     live.write(ELSEWHERE)
-    assert wait_for(lambda: "took over" in live.proxy.log(), 1.0) is not None
+    assert wait_for(lambda: "took over" in live.proxy.log(), 2.0) is not None
     secure = dial.tunnel(live.proxy, HOST, "h2")
     uploader = Http2Upload(secure, HOST)
     uploader.send(1_000, until=time.perf_counter() + 5)
     up = "    then: {upload: {rate: 128 kbit/s}}\n"
     live.write(policy_text("128 kbit/s").replace("    then: {rate: 128 kbit/s}\n", up).replace(
         ", content: photo", ""))  # fmt: skip
-    assert wait_for(lambda: live.proxy.log().count("took over") == 2, 1.0) is not None
+    assert wait_for(lambda: live.proxy.log().count("took over") == 2, 2.0) is not None
     before = resident_bytes(live.proxy.pid)
     taken = uploader.send(50_000_000, until=time.perf_counter() + 2.5)
     grown = resident_bytes(live.proxy.pid) - before
