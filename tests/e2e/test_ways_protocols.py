@@ -48,7 +48,7 @@ class Ways:
 
 
 @pytest.fixture(scope="module")
-def origin(tmp_path_factory: pytest.TempPathFactory) -> Iterator[WaysOrigin]:
+def origin(quiet: None, tmp_path_factory: pytest.TempPathFactory) -> Iterator[WaysOrigin]:
     folder = tmp_path_factory.mktemp("ways")
     with running_ways_origin(folder, ["*.slow.example", "*.free.example"]) as running:
         yield running
