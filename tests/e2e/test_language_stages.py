@@ -137,7 +137,7 @@ def test_stages_of_a_response(protocol: str, lab: Lab, figures: Figures) -> None
     assert near(rates[0], 100_000)
     assert near(rates[1], 20_000)
     assert whole(answer, 8_000_000)
-    assert 0 < rest < 1.0
+    assert 0 < rest < 3.0  # minutes at that rate
 
 
 @pytest.mark.parametrize("protocol", PROTOCOLS)
@@ -155,7 +155,7 @@ def test_a_free_stage_ends_under_a_response(protocol: str, lab: Lab, figures: Fi
 def test_a_ban_ends_what_began_in_a_free_stage(lab: Lab) -> None:
     answer = get(lab, "free-ban", "/1gb.jpg", for_s=3.5, keep=False)
     assert answer.end == RESET
-    assert 0.25 < answer.duration_s < 1.0
+    assert 0.25 < answer.duration_s < 1.5
 
 
 def test_a_trace_is_played_again_and_again(lab: Lab, figures: Figures) -> None:
