@@ -18,7 +18,7 @@ from mitmthrottle.lab.proxy import RunningProxy, running_proxy
 from mitmthrottle.lab.site import media
 
 from .figures import Figures
-from .nginx import Nginx
+from .nginx import Nginx, running_nginx
 
 pytestmark = [pytest.mark.e2e, pytest.mark.alone]
 
@@ -49,11 +49,20 @@ FLAGS = [
 
 
 @pytest.fixture(scope="module")
-def proxy(nginx: Nginx, policy: Callable[[str], Path]) -> Iterator[RunningProxy]:
+def nginx(quiet: None, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Nginx]:
+    root = tmp_path_factory.mktemp("www")
+    for name in ("photo.jpg", "video.mp4"):
+        (root / name).write_bytes(media(name))
     text = Path(__file__).with_name("timeline.html").read_text()
     for name in ("enough", "scarce"):
         page = text.replace("HOST", f"{name}.example.org")
-        (nginx.root / f"{name}.html").write_text(page)
+        (root / f"{name}.html").write_text(page)
+    with running_nginx(root, ["*.example.org"]) as running:
+        yield running
+
+
+@pytest.fixture(scope="module")
+def proxy(nginx: Nginx, policy: Callable[[str], Path]) -> Iterator[RunningProxy]:
     with running_proxy(policy(POLICY), upstream_ca=nginx.ca_path, resolve=nginx.resolve) as running:
         yield running
         assert "Traceback" not in running.log()

@@ -23,7 +23,7 @@ pytestmark = [pytest.mark.e2e, pytest.mark.alone]
 
 RATE = 16_000
 HOST = "photos.example.org"
-OVER_S = 9.0
+OVER_S = 8.0
 POLICY = """
 version: 1
 name: memory
