@@ -92,7 +92,7 @@ def found(tmp_path_factory: pytest.TempPathFactory, nginx: Nginx, report: Path) 
             }
             found = {name: job.result() for name, job in jobs.items()}
         found["free"] = ours("free", "control")
-        found["open link"] = others(network.url("open", "/big?another"), "--pairs", "8")
+        found["open link"] = others(network.url("open", "/big?another"), "--pairs", "12")
         return found
 
 
