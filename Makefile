@@ -7,6 +7,7 @@ MAKEFLAGS += --no-print-directory
 
 VENV := .venv
 BIN := $(VENV)/bin
+E2E := tests/e2e tests/lab
 INPUTS := pyproject.toml constraints.txt
 PIP := $(BIN)/python -m pip --quiet --disable-pip-version-check --no-input
 
@@ -26,12 +27,20 @@ demo: $(VENV)/.lab
 test: $(VENV)/.dev
 	@$(BIN)/python -m pytest -m "not e2e" $(PYTEST_OPTIONS)
 
-# Most of them wait most of the time, so they do it side by side; what a busy neighbour has spoilt
-# is tried again by itself.
+# What a busy machine has spoilt is tried once more, by itself: the log names it and says what came
+# of it. What is wrong is wrong again. (Status 1: tests have failed, and nothing worse.)
+define tests_and_once_more
+@$(BIN)/python -m pytest $(E2E) -m "$(1)" $(2) $(PYTEST_OPTIONS) || { \
+    status=$$?; [ $$status = 1 ] || exit $$status; \
+    echo "== once more, what has failed of \"$(1)\":"; \
+    $(BIN)/python -m pytest $(E2E) -m "$(1)" -vv --last-failed --last-failed-no-failures none $(PYTEST_OPTIONS); }
+endef
+
+# Most of them wait most of the time, so they do it side by side. (Each worker would
+# read all other tests, too, if it were not told where these are.)
 e2e: $(VENV)/.dev
-	@$(BIN)/python -m pytest -m "e2e and not alone" -n 3 --dist loadfile $(PYTEST_OPTIONS) || \
-	    $(BIN)/python -m pytest -m "e2e and not alone" --last-failed --last-failed-no-failures none $(PYTEST_OPTIONS)
-	@$(BIN)/python -m pytest -m "e2e and alone" $(PYTEST_OPTIONS)
+	$(call tests_and_once_more,e2e and not alone,-n 4 --dist loadfile)
+	$(call tests_and_once_more,e2e and alone)
 
 lint: $(VENV)/.dev
 	@$(BIN)/ruff check .

@@ -1,5 +1,6 @@
 """The shape of the house: imports point one way, and no module grows beyond a sitting."""
 
+import re
 import subprocess
 import sys
 from pathlib import Path
@@ -39,3 +40,14 @@ def test_a_module_says_what_it_is_for_and_is_short(module: Path) -> None:
     assert text.count("\n") <= MAX_LINES
     if text.strip() and module.name != "throttle.py":
         assert text.startswith('"""'), "it should open with what it is for"
+
+
+def test_whatever_starts_programs_is_where_make_e2e_looks_for_it() -> None:
+    (folders,) = re.findall(r"^E2E := (.*)$", (ROOT / "Makefile").read_text(), re.MULTILINE)
+    marked = [
+        path.relative_to(ROOT)
+        for path in (ROOT / "tests").rglob("test_*.py")
+        if path != Path(__file__) and "pytest.mark.e2e" in path.read_text()
+    ]
+    assert len(marked) > 30
+    assert all(any(path.is_relative_to(each) for each in folders.split()) for path in marked)

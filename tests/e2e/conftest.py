@@ -15,6 +15,7 @@ from mitmthrottle.lab.site import media
 
 from .figures import Figures
 from .nginx import Nginx, running_nginx
+from .quiet import quiet_network
 
 _FIGURES = pytest.StashKey[Figures]()
 
@@ -84,6 +85,13 @@ def nginx(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Nginx]:
     (root / "8mb.bin").write_bytes(noise(0, 8_000_000))
     with running_nginx(root, HOSTS) as running:
         yield running
+
+
+@pytest.fixture(scope="module")
+def quiet() -> Iterator[None]:
+    """For who uses Chromium: what the module starts after this is in a network of its own."""
+    with quiet_network():
+        yield
 
 
 @pytest.fixture(scope="session")

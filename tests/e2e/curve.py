@@ -7,6 +7,8 @@ first byte of the body.
 from __future__ import annotations
 
 from collections.abc import Sequence
+from itertools import accumulate
+from statistics import linear_regression
 
 Arrivals = Sequence[tuple[float, int]]
 WINDOW_S = 0.25
@@ -34,3 +36,13 @@ def steady_bytes_per_s(arrivals: Arrivals) -> float:
     """From the first arrival to the last, the first not counted: right for a short body too."""
     first, last = arrivals[0][0], arrivals[-1][0]
     return sum(size for _, size in arrivals[1:]) / (last - first)
+
+
+def slope_bytes_per_s(arrivals: Arrivals) -> float:
+    """The straight line through all arrivals, however much came at once at first.
+
+    What a busy machine delays is made up for with the next piece; of a rate between first and last
+    arrival a single one of these delays makes another, of this one hardly.
+    """
+    sums = accumulate(size for _, size in arrivals)
+    return linear_regression([at for at, _ in arrivals], list(sums)).slope

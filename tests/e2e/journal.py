@@ -29,6 +29,10 @@ class Journal:
             self.notes.append(Note(time.perf_counter(), what, path))
             self._changed.notify_all()
 
+    def clear(self) -> None:
+        with self._changed:
+            self.notes.clear()
+
     def find(self, what: str, path: str) -> list[Note]:
         return [note for note in self.notes if (note.what, note.path) == (what, path)]
 

@@ -51,7 +51,7 @@ FILES = {
 APART_S = 0.1
 """Between those who may ask at any time: a hundred at once would all be late."""
 
-LATE_S = 0.15
+LATE_S = 0.2
 """What asking may cost besides, on a busy machine."""
 
 
@@ -109,6 +109,8 @@ class Told:
 
     figures: list[tuple[str, str]] = field(default_factory=list)
     faults: list[str] = field(default_factory=list)
+    failed: set[str] = field(default_factory=set)
+    """what the faults were about, by `what`"""
 
     def of(self, what: str, check: Callable[[], str]) -> None:
         try:
@@ -116,6 +118,18 @@ class Told:
         except AssertionError as fault:
             self.figures.append((what, f"WRONG: {fault}"))
             self.faults.append(f"{what}: {fault}")
+            self.failed.add(what)
+
+
+def again(asks: Sequence[Ask], failed: set[str]) -> list[Ask]:
+    """Those that have failed, with all that have to do with the same host or case: the others would
+    only keep the machine busy."""
+
+    def about(ask: Ask) -> tuple[str, tuple[tuple[str, str], ...]]:
+        return ask.host.replace("-up.", ".").removeprefix("up-"), ask.headers
+
+    wanted = {about(ask) for ask in asks if ask.what in failed}
+    return [ask for ask in asks if about(ask) in wanted]
 
 
 def run(proxy: RunningProxy, sink: Sink, asks: Sequence[Ask], net: int, begun: float) -> Told:

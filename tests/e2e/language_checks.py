@@ -171,15 +171,18 @@ def starts(at_once: int, then_each_s: float) -> Check:
     return check
 
 
-def free_then(free_bytes: int, kbit: float, burst_bytes: float = 0.0) -> Check:
+def free_then(
+    free_bytes: int, kbit: float, burst_bytes: float = 0.0, *, within_s: float = 1.0
+) -> Check:
     """So much at once, the rest at that rate."""
 
     def check(seen: Seen) -> str:
         answer = seen.answer
-        at_once = shape.bytes_by(answer.arrivals, answer.sent_at + 1.0)
-        found = 8e-3 * shape.rate_between(answer.arrivals, answer.sent_at + 1.0, float("inf"))
-        said = f"{at_once} bytes in the first second, then {found:.1f} kbit/s"
-        assert free_bytes <= at_once <= free_bytes + burst_bytes + 1.15 * kbit * 125, said
+        at_once = shape.bytes_by(answer.arrivals, answer.sent_at + within_s)
+        found = 8e-3 * shape.rate_between(answer.arrivals, answer.sent_at + within_s, float("inf"))
+        said = f"{at_once} bytes in the first {within_s:g} s, then {found:.1f} kbit/s"
+        paced = (within_s + 0.15) * kbit * 125
+        assert free_bytes <= at_once <= free_bytes + burst_bytes + paced, said
         assert abs(found - kbit) <= 0.05 * kbit, said
         return said
 

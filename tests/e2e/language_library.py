@@ -22,11 +22,12 @@ from mitmthrottle.lab.proxy import RunningProxy, running_proxy
 
 from .answer import COMPLETE
 from .http1 import http1
-from .language_asks import DESKTOP, FILES, Ask, Told, run
+from .language_asks import DESKTOP, FILES, Ask, Told, again, run
 from .language_sink import Sink, running_sink
 from .nginx import Nginx, running_nginx
 
 DESKTOPS = 40
+SHARE_OF = f"share of {DESKTOPS} desktops"
 _MORE_TRIES = 2
 _NETS = itertools.count(20)  # 127.20.0.0/16 and on: no two policies share a client's address
 
@@ -43,7 +44,7 @@ class Library:
     sink: Sink
     folder: Path
     pool: ThreadPoolExecutor
-    _jobs: dict[str, Callable[[], Told]] = field(default_factory=dict)
+    _jobs: dict[str, Callable[[set[str]], Told]] = field(default_factory=dict)
     _told: dict[str, Future[Told]] = field(default_factory=dict)
     starting: threading.Lock = field(default_factory=threading.Lock)
     """Held while a proxy starts, which takes a core: the others are being measured."""
@@ -59,17 +60,20 @@ class Library:
     ) -> None:
         """Try a policy as soon as there is room; `outcome` is what came of it."""
         self._jobs[name] = partial(self._try, path, asks, uploads, shares, options)
-        self._told[name] = self.pool.submit(self._jobs[name])
+        self._told[name] = self.pool.submit(self._jobs[name], set())
 
     def outcome(self, name: str) -> Told:
-        """What was said. What was wrong is tried again, alone, twice at most: other programs may
-        take the machine for a moment, but a promise that is not kept is not kept ever."""
+        """What was said. What was wrong is tried again, and nothing else meanwhile, twice at most:
+        other programs may take the machine for a moment, but a promise that is not kept is not kept
+        ever."""
         told = self._told[name].result()
         for _ in range(_MORE_TRIES):
             if not told.faults:
                 break
             self.wait()
-            before, told = told, self._jobs[name]()
+            before, told = told, self._jobs[name](told.failed)
+            kept = [(what, said) for what, said in before.figures if what not in before.failed]
+            told.figures = [*kept, *told.figures]
             told.figures += [("wrong before:", fault) for fault in before.faults]
         return told
 
@@ -84,7 +88,12 @@ class Library:
         uploads: Sequence[str],
         shares: Sequence[Share],
         options: Sequence[str],
+        failed: set[str],
     ) -> Told:
+        """All of it; if something has failed before, that only."""
+        if failed:
+            asks = again(asks, failed)
+            shares = [share for share in shares if SHARE_OF in failed]
         resolve = dict(self.nginx.resolve)
         for host in uploads:
             resolve[f"{host}:443"] = ("127.0.0.1", self.sink.port)
@@ -107,7 +116,7 @@ class Library:
                 counted = [pool.submit(slowed_share, proxy, net, share) for share in shares]
                 told = job.result()
             for share, count in zip(shares, counted, strict=True):
-                told.of(f"share of {DESKTOPS} desktops", partial(judge, share, count.result()))
+                told.of(SHARE_OF, partial(judge, share, count.result()))
             if "Traceback" in proxy.log():
                 told.faults.append(f"a traceback:\n{proxy.log()}")
         return told

@@ -31,6 +31,8 @@ TEXTS = {
 }
 PROTOCOLS = ("http/1.1 plain", "http/1.1 tls", "http/2 tls")
 OVER_S = 10.0
+FAST_OVER_S = 5.0
+"""50 Mbit/s: as much as the machine can do, so each by itself."""
 
 MEAN_ERROR = 0.005
 FIRST_SECOND = 1.15
@@ -51,18 +53,18 @@ def proxy(nginx: Nginx, policy: Callable[[str], Path]) -> Iterator[RunningProxy]
         yield running
 
 
-def watch(proxy: RunningProxy, rate: str, protocol: str) -> Answer:
+def watch(proxy: RunningProxy, rate: str, protocol: str, over_s: float = OVER_S) -> Answer:
     """A photo of 100 MB, for a little longer than is looked at."""
     host = f"r{rate.lower()}.example.org"
     if protocol == "http/2 tls":
         two = http2(proxy, host, keep=False)
         answer = two.send("GET", "/100mb.jpg")
         two.run(lambda: bool(answer.arrivals))
-        two.run(lambda: False, until=answer.arrivals[0][0] + OVER_S + 0.3)
+        two.run(lambda: False, until=answer.arrivals[0][0] + over_s + 0.3)
         two.close()
         return answer
     one = http1(proxy, host, secure=protocol == "http/1.1 tls", keep=False)
-    answer = one.get("/100mb.jpg", until=time.perf_counter() + OVER_S + 1.0)
+    answer = one.get("/100mb.jpg", until=time.perf_counter() + over_s + 0.6)
     one.close()
     return answer
 
@@ -88,19 +90,22 @@ def slow_ones(proxy: RunningProxy) -> dict[tuple[str, str], Answer]:
     return answers
 
 
-def check(answer: Answer, rate: str, protocol: str, figures: Figures) -> None:
+def check(
+    answer: Answer, rate: str, protocol: str, figures: Figures, over_s: float = OVER_S
+) -> None:
     asked = RATES[rate]
     arrivals = answer.arrivals
     assert answer.status == 200
-    assert arrivals[-1][0] - arrivals[0][0] > OVER_S - 0.3, answer.end
-    error = curve.mean_bytes_per_s(arrivals, OVER_S) / asked - 1
+    assert arrivals[-1][0] - arrivals[0][0] > over_s - 0.3, answer.end
+    error = curve.mean_bytes_per_s(arrivals, over_s) / asked - 1
     first = curve.bytes_between(arrivals, 0, 1) / asked
-    peak = curve.peak_bytes_per_s(arrivals, OVER_S) / curve.mean_bytes_per_s(arrivals, OVER_S)
+    peak = curve.peak_bytes_per_s(arrivals, over_s) / curve.mean_bytes_per_s(arrivals, over_s)
     label = f"accuracy, {TEXTS[rate]}, {protocol}:"
-    figures.add(f"{label} error of the mean over 10 s", 100 * error, "%")
+    figures.add(f"{label} error of the mean over {over_s:g} s", 100 * error, "%")
     figures.add(f"{label} bytes of the first second over the rate", first)
     figures.add(f"{label} peak of 250 ms over the mean", peak)
-    assert abs(error) <= MEAN_ERROR
+    # What comes at once at first counts as much more as the time is shorter.
+    assert abs(error) <= MEAN_ERROR * OVER_S / over_s
     assert first <= FIRST_SECOND
     assert peak <= PEAK
 
@@ -119,4 +124,5 @@ def test_the_rate_is_what_was_asked(
 @pytest.mark.parametrize("protocol", PROTOCOLS)
 def test_50_mbit_per_second(protocol: str, proxy: RunningProxy, figures: Figures) -> None:
     """One after the other, with the machine to itself."""
-    check(watch(proxy, "50M", protocol), "50M", protocol, figures)
+    answer = watch(proxy, "50M", protocol, FAST_OVER_S)
+    check(answer, "50M", protocol, figures, FAST_OVER_S)

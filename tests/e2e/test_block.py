@@ -50,9 +50,10 @@ def test_a_status_refuses(protocol: str, proxy: RunningProxy) -> None:
 
 
 def test_a_refusal_can_be_late(proxy: RunningProxy) -> None:
-    answer = http1(proxy, "403.example.org", secure=False).get("/100mb.jpg")
-    assert answer.status == 403
-    assert 0.3 <= answer.first_byte_s < 0.6
+    client = http1(proxy, "403.example.org", secure=False)
+    answers = [client.get("/100mb.jpg") for _ in range(3)]
+    assert [answer.status for answer in answers] == [403] * 3
+    assert 0.3 <= min(answer.first_byte_s for answer in answers) < 0.4
 
 
 @pytest.mark.parametrize("secure", [False, True], ids=["plain", "tls"])

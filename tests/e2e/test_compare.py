@@ -27,7 +27,6 @@ from mitmthrottle.lab.origin import Origin, running_origin
 from mitmthrottle.lab.site import media
 
 from .figures import Figures
-from .quiet import quiet_network
 
 pytestmark = pytest.mark.e2e
 
@@ -69,12 +68,6 @@ def arguments(
         *COMPARE, page, "--policy", str(policy), "--cacert", str(origin.ca_path),
         "--resolve", f"*=127.0.0.1:{origin.port}", "--device", "phone",
     ]  # fmt: skip
-
-
-@pytest.fixture(scope="module")
-def quiet() -> Iterator[None]:
-    with quiet_network():
-        yield
 
 
 @pytest.fixture(scope="module")

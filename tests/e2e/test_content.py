@@ -59,7 +59,7 @@ def test_an_unnamed_photo_is_known_by_its_bytes(
     assert (photo.size, photo.end) == (60_000, COMPLETE)
     assert rate == pytest.approx(25_000, rel=TOLERANCE)
     assert (text.size, text.end) == (63_600, COMPLETE)
-    assert text.duration_s < 0.5  # 2.5 s at that rate
+    assert text.duration_s < 1.0  # 2.5 s at that rate
 
 
 def test_an_undeclared_size_is_known_once_it_is_seen(proxy: RunningProxy, figures: Figures) -> None:
@@ -67,7 +67,7 @@ def test_an_undeclared_size_is_known_once_it_is_seen(proxy: RunningProxy, figure
     small, large = client.get("/undeclared?90000"), client.get("/undeclared?200000")
     client.close()
     assert (small.size, small.end) == (90_000, COMPLETE)
-    assert small.duration_s < 0.5
+    assert small.duration_s < 1.5  # 3.6 s at that rate
     assert (large.size, large.end) == (200_000, COMPLETE)
     # 102400 bytes come as if there were no rule, the other 97600 at 25 kB/s.
     late = [(at, size) for at, size in large.arrivals if at - large.sent_at > 0.5]
@@ -85,6 +85,6 @@ def test_a_small_body_is_slowed_if_its_size_is_declared(proxy: RunningProxy) -> 
     assert (declared.size, declared.end) == (60_000, COMPLETE)
     assert curve.steady_bytes_per_s(declared.arrivals) == pytest.approx(25_000, rel=TOLERANCE)
     assert (undeclared.size, undeclared.end) == (50_000, COMPLETE)
-    assert undeclared.duration_s < 0.5
+    assert undeclared.duration_s < 1.0  # 2 s
     assert (large.size, large.end) == (200_000, COMPLETE)
-    assert large.duration_s < 0.5
+    assert large.duration_s < 1.5

@@ -31,7 +31,7 @@ PHONE = (
     "(KHTML, like Gecko) Version/18.5 Mobile/15E148 Safari/604.1"
 )
 PAIRS = 20
-AT_ONCE = 5
+AT_ONCE = 10
 
 
 @dataclass(frozen=True)

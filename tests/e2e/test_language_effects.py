@@ -20,6 +20,8 @@ from .language_lab import PROTOCOLS, Lab, get, near, running_lab, whole
 pytestmark = pytest.mark.e2e
 
 KIB = 1024
+LATE_S = 0.3
+"""What a busy machine may add to a silence or a start."""
 
 POLICY = """
 version: 1
@@ -72,7 +74,7 @@ def test_stalls_come_at_their_bytes(protocol: str, lab: Lab, figures: Figures) -
     figures.add(f"stall of 1.5 s after 64 KiB, every 128 KiB, {protocol}:", said(found))
     assert whole(answer, 300_000)
     assert [each.after_bytes for each in found] == [64 * KIB, 192 * KIB]
-    assert all(1.45 < each.length_s < 1.65 for each in found)
+    assert all(1.45 < each.length_s < 1.5 + LATE_S for each in found)
 
 
 @pytest.mark.parametrize("protocol", PROTOCOLS)
@@ -81,7 +83,7 @@ def test_a_stall_adds_to_a_rate(protocol: str, lab: Lab, figures: Figures) -> No
     found = shape.silences(answer.arrivals, 0.5)
     figures.add(f"stall of 1.5 s after 64 KiB at 400 kbit/s, {protocol}:", said(found))
     assert [each.after_bytes for each in found] == [64 * KIB]
-    assert 1.45 < found[0].length_s < 1.65
+    assert 1.45 < found[0].length_s < 1.5 + LATE_S
     resumed = next(at for at, _ in answer.arrivals if at > answer.arrivals[0][0] + 2.0)
     before = shape.rate_between(answer.arrivals, answer.sent_at, resumed - 1.0)
     after = shape.rate_between(answer.arrivals, resumed + 0.2, resumed + 9)
@@ -156,9 +158,9 @@ def test_starts_are_counted(lab: Lab, figures: Figures) -> None:
     figures.add("requests, 5 / 2 s: starts of 12 who stay", ", ".join(f"{at:.2f}" for at in stayed))
     assert len(stayed) == 12
     assert stayed == sorted(stayed)
-    assert stayed[4] < 0.4
+    assert stayed[4] < 0.2 + LATE_S
     for number, at in enumerate(stayed[5:], 1):
-        assert near(at, 0.4 * number, 0.2)
+        assert 0.32 * number < at < 0.4 * number + LATE_S
 
 
 def test_starts_are_counted_for_each_client(lab: Lab, figures: Figures) -> None:
@@ -169,8 +171,8 @@ def test_starts_are_counted_for_each_client(lab: Lab, figures: Figures) -> None:
         ", ".join(f"{at:.2f}" for at in found),
     )
     assert max(*found[:3], *found[5:]) < 0.7
-    assert near(found[3], 1.0, 0.2)
-    assert near(found[4], 2.0, 0.2)
+    assert 0.8 < found[3] < 1.0 + LATE_S
+    assert 1.6 < found[4] < 2.0 + LATE_S
 
 
 # -- quota
@@ -222,9 +224,9 @@ def test_a_quota_is_shared_by_the_responses_of_a_client(lab: Lab) -> None:
 def test_a_quota_of_each_response(lab: Lab) -> None:
     for _ in range(2):
         answer = get(lab, "each", for_s=2.0)
-        at_once = shape.bytes_by(answer.arrivals, answer.sent_at + 0.5)
-        assert 300 * KIB <= at_once < 300 * KIB + 0.6 * 50_000
-        assert near(shape.rate_between(answer.arrivals, answer.sent_at + 0.7, 1e9), 50_000)
+        at_once = shape.bytes_by(answer.arrivals, answer.sent_at + 0.8)
+        assert 300 * KIB <= at_once < 300 * KIB + 0.9 * 50_000
+        assert near(shape.rate_between(answer.arrivals, answer.sent_at + 0.8, 1e9), 50_000)
 
 
 def test_a_quota_returns_with_its_period(lab: Lab, figures: Figures) -> None:
@@ -266,7 +268,7 @@ def test_effects_compose(protocol: str, lab: Lab, figures: Figures) -> None:
     )
     assert 100 * KIB <= at_once <= 100 * KIB + 0.4 * 100_000
     assert [each.after_bytes for each in found] == [200 * KIB]
-    assert 0.95 < found[0].length_s < 1.15
+    assert 0.95 < found[0].length_s < 1.0 + LATE_S
     assert answer.size == 300 * KIB
     assert answer.end != COMPLETE
     assert near(answer.duration_s, 3.05, 0.1)

@@ -1,4 +1,4 @@
-"""A policer against a shaper at the same mean, 128 kbit/s for 30 s: windows of 100 ms tell them
+"""A policer against a shaper at the same mean, 128 kbit/s for 12 s: windows of 100 ms tell them
 apart, the mean does not. What is measured and how is the bench's (bench/policer.py).
 """
 
@@ -14,12 +14,11 @@ from bench.record import Record
 
 from .figures import Figures
 
-SECONDS = 30.0
+SECONDS = 12.0
 
 
 @pytest.mark.e2e
 @pytest.mark.alone
-@pytest.mark.timeout(180)
 def test_a_policer_is_told_from_a_shaper_by_its_windows(figures: Figures, artifacts: Path) -> None:
     records = policer.measure(SECONDS)
     assert {*records} == {"shaper h1", "shaper h2", "policer h1", "policer h2"}
@@ -38,7 +37,7 @@ def test_a_policer_is_told_from_a_shaper_by_its_windows(figures: Figures, artifa
             assert found.empty < 0.02
             assert found.variation < 0.3
         else:
-            assert 58 <= found.bursts <= 64
+            assert 2 * SECONDS - 2 <= found.bursts <= 2 * SECONDS + 4
             assert found.burst_bytes == pytest.approx(8_000, rel=0.05)
             assert 0.7 < found.empty < 0.82
             assert 1.7 < found.variation < 2.2

@@ -1,4 +1,4 @@
-"""The policy changes while responses are under way, and ten times a second for a minute."""
+"""The policy changes while responses are under way, and ten times a second."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ import pytest
 
 from mitmthrottle.lab.noise import noise
 
-from . import dial
+from . import curve, dial
 from . import language_shape as shape
 from .answer import COMPLETE, Answer
 from .figures import Figures
@@ -80,8 +80,8 @@ def test_200_responses_live_through_reloads(live: Live, figures: Figures) -> Non
     digests += [each.digest for each in crowd.downloads]
     arrivals = [answer.arrivals for answer in answers]
     arrivals += [each.arrivals for each in crowd.downloads]
-    before = [shape.rate_between(each, begun + 0.8, first) for each in arrivals]
-    after = [shape.rate_between(each, first + 1.0, second) for each in arrivals]
+    before = [held(each, begun + 0.8, first) for each in arrivals]
+    after = [held(each, first + 1.0, second) for each in arrivals]
     last = max(each[-1][0] for each in arrivals)
     # When the sum of all has come half-way to its new rate.
     together = sorted(arrival for each in arrivals for arrival in each)
@@ -104,6 +104,10 @@ def test_200_responses_live_through_reloads(live: Live, figures: Figures) -> Non
     assert last - second < 5  # at 256 kbit/s it would be nine more
 
 
+def held(arrivals: curve.Arrivals, start: float, stop: float) -> float:
+    return curve.slope_bytes_per_s([each for each in arrivals if start <= each[0] < stop])
+
+
 ELSEWHERE = policy_text("64 kbit/s").replace(HOST, "elsewhere.example.org")
 HOLDS_BYTES = 8_000_000
 
@@ -115,7 +119,7 @@ def test_old_connections_are_held_like_new_ones(
     """A connection that was made before there was a rule for its host: what is slow on it now does
     not pile up in the proxy."""
     live.write(ELSEWHERE)
-    assert wait_for(lambda: "took over" in live.proxy.log(), 1.0) is not None
+    assert wait_for(lambda: "took over" in live.proxy.log(), 2.0) is not None
     client = (
         http2(live.proxy, HOST, keep=False)
         if protocol == "h2"
@@ -123,7 +127,7 @@ def test_old_connections_are_held_like_new_ones(
     )
     assert client.get("/page.html").size == len(b"<p>text")
     live.write(policy_text("128 kbit/s"))
-    assert wait_for(lambda: live.proxy.log().count("took over") == 2, 1.0) is not None
+    assert wait_for(lambda: live.proxy.log().count("took over") == 2, 2.0) is not None
     before = resident_bytes(live.proxy.pid)
     answer = client.get("/1gb.jpg", until=time.perf_counter() + 2.5)
     grown = resident_bytes(live.proxy.pid) - before
@@ -140,14 +144,14 @@ def test_uploads_on_old_connections_are_held_like_those_on_new_ones(
 ) -> None:
     """The origin refuses a POST at its end only; what counts is what the proxy takes meanwhile."""
     live.write(ELSEWHERE)
-    assert wait_for(lambda: "took over" in live.proxy.log(), 1.0) is not None
+    assert wait_for(lambda: "took over" in live.proxy.log(), 2.0) is not None
     secure = dial.tunnel(live.proxy, HOST, "h2")
     uploader = Http2Upload(secure, HOST)
     uploader.send(1_000, until=time.perf_counter() + 5)
     up = "    then: {upload: {rate: 128 kbit/s}}\n"
     live.write(policy_text("128 kbit/s").replace("    then: {rate: 128 kbit/s}\n", up).replace(
         ", content: photo", ""))  # fmt: skip
-    assert wait_for(lambda: live.proxy.log().count("took over") == 2, 1.0) is not None
+    assert wait_for(lambda: live.proxy.log().count("took over") == 2, 2.0) is not None
     before = resident_bytes(live.proxy.pid)
     taken = uploader.send(50_000_000, until=time.perf_counter() + 2.5)
     grown = resident_bytes(live.proxy.pid) - before
@@ -162,11 +166,13 @@ def test_uploads_on_old_connections_are_held_like_those_on_new_ones(
 # -- ten a second
 
 
-@pytest.mark.timeout(240)
-def test_ten_reloads_a_second_for_a_minute(live: Live, figures: Figures) -> None:
+RELOADS_S = 20.0
+
+
+def test_ten_reloads_a_second(live: Live, figures: Figures) -> None:
     """In place, by renaming and by turning a symlink, under 20 long responses that come and go."""
     folder = live.path.parent
-    stop = time.perf_counter() + 60
+    stop = time.perf_counter() + RELOADS_S
     crowd = Crowd()
     for _ in range(20):
         crowd.start(live.proxy, HOST, "/8mb.jpg")
@@ -212,8 +218,8 @@ def test_ten_reloads_a_second_for_a_minute(live: Live, figures: Figures) -> None
     reader.join()
     taken = live.proxy.log().count("took over")
     counts = [each for each in live.counts() if each["at"] > begun]
-    early = [each for each in counts if begun + 10 < each["at"] < begun + 20]
-    late = [each for each in counts if last - 10 < each["at"] < last]
+    early = [each for each in counts if begun + 5 < each["at"] < begun + 10]
+    late = [each for each in counts if last - 5 < each["at"] < last]
     time.sleep(max(0.0, last + 1.0 - time.perf_counter()))
     rate = live.rate()
     under_way = [download.ended for download in crowd.downloads]
@@ -222,14 +228,14 @@ def test_ten_reloads_a_second_for_a_minute(live: Live, figures: Figures) -> None
     def medians(name: str) -> tuple[float, float]:
         return tuple(statistics.median(e[name] for e in part) for part in (early, late))  # type: ignore[return-value]
 
-    label = "ten reloads a second for 60 s:"
+    label = f"ten reloads a second for {RELOADS_S:g} s:"
     figures.add(f"{label} written, taken", f"{number}, {taken}")
     figures.add(f"{label} requests meanwhile, failed", f"{asked}, {len(failed)}")
     for name in ("rss_bytes", "fds", "tasks", "objects"):
         figures.add(f"{label} {name} early, late", ", ".join(f"{n:.0f}" for n in medians(name)))
     figures.add(f"{label} then 320 kbit/s:", 8e-3 * rate, "kbit/s")
-    assert number >= 550
-    assert taken >= 150  # it looks four times a second
+    assert number >= 9 * RELOADS_S
+    assert taken >= 2.5 * RELOADS_S  # it looks four times a second
     assert not failed
     assert under_way == [""] * 20  # none was broken
     assert near(rate, 40_000)

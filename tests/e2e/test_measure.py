@@ -77,22 +77,22 @@ def found(tmp_path_factory: pytest.TempPathFactory, nginx: Nginx, report: Path) 
         def others(url: str, *more: str) -> dict[str, Any]:
             return measured([url, "--control", network.url("open"), *more], network.at_client)
 
-        short = ("--seconds", "1.4")
+        short = ("--seconds", "1.2", "--bytes", "5 MB")
         megabyte = ("--pairs", "8", "--bytes", "1 MB")
-        long = ("--pairs", "8", "--bytes", "2.6 MB", "--seconds", "6")
+        long = ("--pairs", "8", "--bytes", "1.5 MB", "--seconds", "6")
         with ThreadPoolExecutor(6) as pool:
             jobs = {
                 "shaped": pool.submit(ours, "shaped", "control", *short, "--html", str(report)),
                 "policed": pool.submit(ours, "policed", "control", *short),
-                "delayed": pool.submit(ours, "delayed", "even", "--seconds", "0.8"),
+                "delayed": pool.submit(ours, "delayed", "even", "--seconds", "0.5"),
                 "tc tbf": pool.submit(others, network.url("shaped"), *megabyte),
                 "nftables limit": pool.submit(others, network.url("policed"), *megabyte),
-                # It sends once a second, and a shape takes a few steps to be told.
+                # In pieces, each paid for by waiting: it takes some to see that they keep a rate.
                 "nginx limit_rate": pool.submit(others, network.url("open", "/limited/big"), *long),
             }
             found = {name: job.result() for name, job in jobs.items()}
         found["free"] = ours("free", "control")
-        found["open link"] = others(network.url("open", "/big?another"))
+        found["open link"] = others(network.url("open", "/big?another"), "--pairs", "12")
         return found
 
 

@@ -23,7 +23,7 @@ pytestmark = [pytest.mark.e2e, pytest.mark.alone]
 
 RATE = 16_000
 HOST = "photos.example.org"
-OVER_S = 12.0
+OVER_S = 8.0
 POLICY = """
 version: 1
 name: memory
@@ -114,7 +114,7 @@ def test_200_responses_of_2_mb_over_http1(
 
     grown = (most - before) / RESPONSES
     rates = [
-        curve.mean_bytes_per_s(connection.arrivals, OVER_S - 6, start_s=3.0)
+        curve.mean_bytes_per_s(connection.arrivals, OVER_S - 4, start_s=3.0)
         for connection in connections
     ]
     label = f"memory, {RESPONSES} responses of 2 MB, HTTP/1.1 {'tls' if secure else 'plain'}:"

@@ -181,11 +181,11 @@ def test_a_burst_passes_at_once(proxy: RunningProxy, figures: Figures) -> None:
     client = http1(proxy, "burst.example.org", secure=False)
     answer = client.get("/100mb.jpg", until=time.perf_counter() + 3.2)
     client.close()
-    at_once = curve.bytes_between(answer.arrivals, 0, 0.2)
+    at_once = curve.bytes_between(answer.arrivals, 0, 0.4)
     then = curve.mean_bytes_per_s(answer.arrivals, 2.0, start_s=1.0)
-    figures.add("per, burst of 64 KiB: bytes in the first 200 ms", at_once)
+    figures.add("per, burst of 64 KiB: bytes in the first 400 ms", at_once)
     figures.add("per, burst of 64 KiB: rate after it over the rate", then / 16_000)
-    assert 65_536 <= at_once <= 65_536 + 0.3 * 16_000
+    assert 65_536 <= at_once <= 65_536 + 0.5 * 16_000
     assert then == pytest.approx(16_000, rel=TOLERANCE)
 
 
@@ -196,6 +196,6 @@ def test_an_exception_passes(proxy: RunningProxy) -> None:
     slow = client.get("/100mb.jpg", until=time.perf_counter() + 1.0)
     client.close()
     assert (free.end, free.size) == (COMPLETE, 20_000)
-    assert free.duration_s < 0.5  # 1.25 s at 128 kbit/s
+    assert free.duration_s < 0.8  # 1.25 s at 128 kbit/s
     assert slow.end == OPEN
     assert slow.size < 25_000

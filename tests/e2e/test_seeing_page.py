@@ -48,7 +48,7 @@ WAYS: dict[str, dict[str, object]] = {
 
 
 @pytest.fixture(scope="module")
-def origin() -> Iterator[Origin]:
+def origin(quiet: None) -> Iterator[Origin]:
     with running_origin(["www.photos.example", "video.example", "free.example"]) as running:
         yield running
 
@@ -65,7 +65,7 @@ def seen(
 
 
 @pytest.fixture(scope="module")
-def playwright() -> Iterator[Playwright]:
+def playwright(quiet: None) -> Iterator[Playwright]:
     with sync_playwright() as running:
         yield running
 

@@ -33,7 +33,7 @@ rules:
 
 
 @pytest.fixture(scope="module")
-def evil() -> Iterator[int]:
+def evil(quiet: None) -> Iterator[int]:
     with evil_site() as port:
         yield port
 
@@ -51,7 +51,7 @@ def seen(evil: int, tmp_path_factory: pytest.TempPathFactory) -> Iterator[tuple[
 
 
 @pytest.fixture(scope="module")
-def playwright() -> Iterator[Playwright]:
+def playwright(quiet: None) -> Iterator[Playwright]:
     with sync_playwright() as running:
         yield running
 

@@ -54,4 +54,4 @@ def test_ten_slow_photos_over_http1_leave_room_for_the_page(tmp_path: Path) -> N
     page = took.pop(urls[-1])
     assert len(took) == 10
     assert min(took.values()) > 2.5
-    assert page < 1.0
+    assert page < 2.0  # a slot becomes free after 2.5

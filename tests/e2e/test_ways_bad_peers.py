@@ -22,7 +22,7 @@ from .ways_origin import running_ways_origin
 
 pytestmark = [pytest.mark.e2e, pytest.mark.alone]
 
-RATE, SIZE, PEERS = 32_000, 288_000, 200  # nine seconds
+RATE, SIZE, PEERS = 32_000, 224_000, 200  # seven seconds
 SLOW, HIDDEN = "a.slow.example", "hidden.slow.example"
 POLICY = """
 version: 1
@@ -58,7 +58,7 @@ def test_others_do_not_notice(
         }
         before = resident_bytes(proxy.pid)
         with ThreadPoolExecutor(len(good) + 1) as pool:
-            bad = pool.submit(lambda: asyncio.run(all_of_them(proxy.port, PEERS, over_s=5.0)))
+            bad = pool.submit(lambda: asyncio.run(all_of_them(proxy.port, PEERS, over_s=3.0)))
             going = {name: pool.submit(fetch) for name, fetch in good.items()}
         assert bad.result() == {way.__name__: PEERS // len(WAYS) for way in WAYS}
         for name, result in going.items():

@@ -21,7 +21,7 @@ from mitmthrottle.lab.site import media
 from . import ways_clients as ways
 from . import ways_dial
 from .figures import Figures
-from .nginx import Nginx
+from .nginx import Nginx, running_nginx
 from .ways_browser import chromium, new_page
 from .ways_media import BITS_PER_S, SECONDS, make_media
 
@@ -52,11 +52,17 @@ rules:
 
 
 @pytest.fixture(scope="module")
-def proxy(nginx: Nginx, policy: Callable[[str], Path]) -> Iterator[RunningProxy]:
-    root = nginx.root / "media"
-    make_media(root)
+def nginx(quiet: None, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Nginx]:
+    root = tmp_path_factory.mktemp("www")
+    make_media(root / "media")
     for name in ("photo.html", "photo.txt", "photo.png.js"):  # what they are not
-        (root / name).write_bytes(media("photo.jpg"))
+        (root / "media" / name).write_bytes(media("photo.jpg"))
+    with running_nginx(root, ["*.example.org"]) as running:
+        yield running
+
+
+@pytest.fixture(scope="module")
+def proxy(nginx: Nginx, policy: Callable[[str], Path]) -> Iterator[RunningProxy]:
     with running_proxy(policy(POLICY), upstream_ca=nginx.ca_path, resolve=nginx.resolve) as running:
         yield running
         assert "Traceback" not in running.log()
@@ -145,7 +151,7 @@ def test_a_photo_of_another_type(proxy: RunningProxy) -> None:
         if slowed:
             assert len(got.body) / got.seconds == pytest.approx(RATE, rel=0.03)
         else:
-            assert got.seconds < 0.5
+            assert got.seconds < 1.0  # 2.9 at the rate
 
 
 def test_several_ranges_in_one_response_are_what_their_parts_are(
@@ -176,7 +182,7 @@ def test_several_ranges_in_one_response_are_what_their_parts_are(
             figures.add(f"media, two ranges of {path} in one response (asked {RATE})", rate, "B/s")
             assert rate == pytest.approx(RATE, rel=0.03)
         else:
-            assert got.seconds < 0.5
+            assert got.seconds < 1.0  # 2.9 at the rate
 
 
 def test_what_a_cache_still_has_comes_at_once(proxy: RunningProxy) -> None:
@@ -188,7 +194,7 @@ def test_what_a_cache_still_has_comes_at_once(proxy: RunningProxy) -> None:
         proxy, "photos.example.org", "photo.txt", "-H", f"If-None-Match: {head.headers['etag']}"
     )
     assert (again.status, again.body) == ("304", b"")
-    assert time.perf_counter() - start < 0.5
+    assert time.perf_counter() - start < 1.5  # 2.9 at the rate
 
 
 # -- a browser

@@ -22,7 +22,7 @@ from . import ways_dial
 from .figures import Figures
 from .ways_origin import WaysOrigin, running_ways_origin
 
-pytestmark = [pytest.mark.e2e, pytest.mark.alone]
+pytestmark = pytest.mark.e2e
 
 RATE, SIZE = 32_000, 192_000
 HOST, FREE = "app.slow.example", "app.free.example"
@@ -84,10 +84,10 @@ def test_it_works_from_its_second_try_on_at_its_rate_both_ways(
     for name, arrived in (("HTTP/2", down.result()), ("another protocol", raw.result())):
         figures.add(f"pinned, {name}: down (asked 32000)", arrived.rate_bytes_per_s, "B/s")
         assert arrived.digest == DIGEST
-        assert arrived.rate_bytes_per_s == pytest.approx(RATE, rel=0.02)
+        assert arrived.rate_bytes_per_s == pytest.approx(RATE, rel=0.03)
     figures.add("pinned: up (asked 32000)", up.result().rate_bytes_per_s, "B/s")
     assert up.result().digest == DIGEST
-    assert up.result().rate_bytes_per_s == pytest.approx(RATE, rel=0.02)
+    assert up.result().rate_bytes_per_s == pytest.approx(RATE, rel=0.03)
 
 
 @pytest.mark.parametrize("proxy", ["passthrough"], indirect=True)
@@ -118,7 +118,7 @@ def test_its_connection_and_the_requests_of_the_same_client_share_a_budget_in_eq
     last = max(fetched.result().arrivals[-1][0] for fetched in going.values())
     total = 3 * size / (last - first)
     figures.add("pinned, the three of them together (asked 32000)", total, "B/s")
-    assert total == pytest.approx(RATE, rel=0.02)
+    assert total == pytest.approx(RATE, rel=0.03)
 
 
 @pytest.mark.parametrize("proxy", ["passthrough"], indirect=True)

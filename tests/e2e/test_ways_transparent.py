@@ -23,7 +23,7 @@ from mitmthrottle.lab.transparent import TAG, Lab, running_lab
 from .figures import Figures
 from .ways_browser import chromium, new_page
 
-pytestmark = [pytest.mark.e2e, pytest.mark.alone]
+pytestmark = pytest.mark.e2e
 
 RATE = 16_000
 # The lab's page takes its fourth photo from the fourth.
@@ -107,14 +107,14 @@ def test_photos_at_their_rate_by_name_though_only_an_address_was_dialled(
         assert (got, version, dialled) == (size, "2", address)
         rate = size / (total - first)
         figures.add(f"transparent, curl {address}: photo at (asked 16000)", rate, "B/s")
-        assert rate == pytest.approx(RATE, rel=0.01)
+        assert rate == pytest.approx(RATE, rel=0.02)
 
 
 def test_plain_http_goes_by_its_host_header(lab: Lab) -> None:
     url = "http://a.slow.example/photo.jpg"
     for fetch in [Curl(lab, url, address) for address in netns.ORIGIN]:
         first, total, size, _, _ = fetch.wait()
-        assert size / (total - first) == pytest.approx(RATE, rel=0.03)
+        assert size / (total - first) == pytest.approx(RATE, rel=0.05)
 
 
 def test_an_address_that_is_asked_for_by_no_name_is_no_host(lab: Lab) -> None:
@@ -183,7 +183,7 @@ def test_chromium_without_a_proxy_setting(lab: Lab, figures: Figures, artifacts:
             "performance.timing.domContentLoadedEventEnd - performance.timing.navigationStart"
         )
         figures.add("transparent, Chromium: DOMContentLoaded", loaded, "ms")
-        assert loaded < 1000
+        assert loaded < 2000  # the page alone; a photo takes over three seconds
         page.wait_for_timeout(1000)
         page.screenshot(path=artifacts / "transparent-1-page-at-once.png", full_page=True)
         complete = "[...document.images].map(img => img.complete)"
@@ -204,10 +204,10 @@ def test_chromium_without_a_proxy_setting(lab: Lab, figures: Figures, artifacts:
             rate = len(media(name)) / taken
             figures.add(f"transparent, Chromium {over[host]}, {host}: photo at", rate, "B/s")
             if host == "free.example":
-                assert taken < 0.5
+                assert taken < 1.0
             else:
                 # A short photo shows its first piece more: 25 ms of the rate at once.
-                rel = 0.01 if name == "photo-large.jpg" else 0.03
+                rel = 0.02 if name == "photo-large.jpg" else 0.05
                 assert rate == pytest.approx(RATE, rel=rel)
 
 

@@ -15,7 +15,7 @@ from dataclasses import dataclass
 
 from mitmthrottle.lab.noise import noise
 
-HOLD_S = 6.0  # for those that keep a connection and say nothing
+HOLD_S = 4.0  # for those that keep a connection and say nothing
 HELLO = b"\x16\x03\x01\x02\x00\x01\x00\x01\xfc\x03\x03"  # how a ClientHello of 512 bytes begins
 
 
@@ -96,7 +96,7 @@ async def oversized_headers(peer: Peer) -> None:
 
 
 async def slow_headers(peer: Peer) -> None:
-    for byte in b"GET http://a.slow.example/bytes/10 HTTP/1.1\r\nHost: a.slow.exa":
+    for byte in b"GET http://a.slow.example/bytes/10 HTTP/1.1":
         await peer.send(bytes((byte,)))
         await asyncio.sleep(0.1)
 

@@ -18,6 +18,7 @@ import h2.events
 from wsproto.connection import Connection, ConnectionType
 from wsproto.events import BytesMessage, TextMessage
 
+from . import curve
 from .ways_dial import Dial, read_exactly, read_head
 
 
@@ -44,9 +45,7 @@ class Arrived:
 
     @property
     def rate_bytes_per_s(self) -> float:
-        """From the first arrival to the last, the first not counted."""
-        first, last = self.arrivals[0], self.arrivals[-1]
-        return (self.size - first[1]) / (last[0] - first[0])
+        return curve.slope_bytes_per_s(self.arrivals)
 
 
 @dataclass(frozen=True, slots=True)

@@ -30,6 +30,8 @@ from hypercorn.config import Config
 
 from mitmthrottle.lab.noise import noise
 
+from . import curve
+
 _START_S = 10.0
 USUAL = (443, 80, 7443, 7000)  # HTTPS, HTTP, its own protocol over TLS and in the clear
 EVENT_BYTES = 600  # of noise in a server-sent event
@@ -190,20 +192,18 @@ async def _application(scope: Any, receive: Any, send: Any) -> None:
 
 async def _http(scope: Any, receive: Any, send: Any) -> None:
     """/bytes/N, /events/N (server-sent), /slow-events/N (ten a second), `PAGES`; PUT /sink tells
-    what has come, and how fast from the first arrival to the last, the first not counted."""
+    what has come, and how fast."""
     path = scope["path"].split("/")
     if path[1] == "sink":
-        seen, size, first, began, ended = hashlib.sha256(), 0, 0, 0.0, 0.0
+        seen, arrivals = hashlib.sha256(), list[tuple[float, int]]()
         while True:
             message = await receive()
             if data := message.get("body"):
                 seen.update(data)
-                size += len(data)
-                ended = time.perf_counter()
-                first, began = (first, began) if first else (len(data), ended)
+                arrivals.append((time.perf_counter(), len(data)))
             if not message.get("more_body"):
                 break
-        rate = (size - first) / (ended - began) if ended > began else 0.0
+        rate = curve.slope_bytes_per_s(arrivals) if len(arrivals) > 1 else 0.0
         body = json.dumps({"sha256": seen.hexdigest(), "bytes_per_s": rate}).encode()
         await _start(send, "application/json", len(body))
         await send({"type": "http.response.body", "body": body, "more_body": False})

@@ -248,7 +248,7 @@ def _shape_table(transfer: Transfer, shape: Shape) -> str:
                  f"{transfer.http_version}"),
         ("connect, TLS, first byte", ", ".join(map(words.seconds, (
             transfer.connect_s, transfer.tls_s, transfer.first_byte_s)))),
-        ("packets out of order", "–" if shape.loss is None else f"{shape.loss:.1%}"),
+        ("packets lost", "–" if shape.loss is None else f"{shape.loss:.1%}"),
     ]  # fmt: skip
     body = "".join(f'<tr><th scope="row">{name}</th><td>{escape(value)}</td></tr>'
                    for name, value in rows)  # fmt: skip

@@ -4,10 +4,11 @@ Rule: told from when bytes came and from what the receiver's kernel knows (losse
 from what somebody says is set. Pure: no clock, no I/O.
 
 A shaper queues what is too fast: bytes come evenly, and the round trip grows by the queue. A
-policer drops it: packets after a lost one come out of order, at the receiver bytes come in jumps,
-and no queue builds up. Where a proxy terminates the connection no loss can be seen; then a policer
-shows as bursts at line speed with silence between them. A sender that limits itself by a timer
-(nginx's `limit_rate`, Squid's delay pools) does the same once a second; see `Shape.mechanism`.
+policer drops it: packets after a lost one wait for it (`losses.py`), at the receiver bytes come in
+jumps, and no queue builds up. Where a proxy terminates the connection no loss can be seen; then a
+policer shows as bursts at line speed with silence between them. A sender that limits itself by a
+timer (nginx's `limit_rate`, Squid's delay pools) does the same once a second; see
+`Shape.mechanism`.
 """
 
 from __future__ import annotations
@@ -18,6 +19,7 @@ from dataclasses import dataclass
 from itertools import pairwise
 from typing import Literal
 
+from mitmthrottle.measure.losses import lost_packets
 from mitmthrottle.measure.transfer import BRIEFEST_S, Transfer, cumulated, windows
 
 Kind = Literal["flat", "steps", "losses", "uneven", "short"]
@@ -58,7 +60,7 @@ class Shape:
     period_s: float | None
     """from step to step"""
     loss: float | None
-    """share of packets that came out of order; None where the kernel does not tell"""
+    """share of packets that waited behind a lost one; None where the kernel does not tell"""
     queue_s: float | None
     """by how much the round trip grew beyond that of connecting"""
 
@@ -233,7 +235,7 @@ def _from_kernel(transfer: Transfer) -> tuple[float | None, int, float | None]:
         return None, 0, None
     first, last = transfer.samples[0], transfer.samples[-1]
     segments = last.segments - first.segments
-    losses = last.out_of_order - first.out_of_order
+    losses = lost_packets(transfer)
     estimates = [sample.round_trip_s for sample in transfer.samples if sample.round_trip_s > 0]
     queue_s = statistics.median(estimates) - transfer.connect_s if estimates else None
     share = losses / segments if segments > 0 else 0.0
