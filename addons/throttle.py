@@ -1,6 +1,7 @@
 from mitmthrottle import watch
 from mitmthrottle.proxy.addon import Throttle
-from mitmthrottle.proxy.as_one import AsOne
+from mitmthrottle.proxy.as_one import as_one
 
+name = "mitmthrottle"
 throttle = Throttle()
-addons = [AsOne(throttle, *watch.addons(throttle))]
+globals().update(as_one(throttle, *watch.addons(throttle)))

@@ -57,7 +57,7 @@ class Counts:
     def _look(self) -> dict[str, Any]:
         proxyserver = ctx.master.addons.get("proxyserver")
         ours = ctx.master.addons.get("mitmthrottle")
-        engine = ours.parts[0].engine if ours else None
+        engine = ours.throttle.engine if ours else None
         return {
             "t": time.monotonic(),
             "tasks": len(asyncio.all_tasks()),

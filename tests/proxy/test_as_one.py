@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import asyncio
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
 from mitmproxy import command, exceptions
 from mitmproxy.test import taddons
 
-from mitmthrottle.proxy.as_one import AsOne
+from mitmthrottle.proxy.as_one import as_one
 
 
 class Part:
@@ -50,30 +51,37 @@ class Commander:
         raise AssertionError("properties of a part are not looked at")
 
 
-def hook(one: AsOne, name: str) -> Any:
+class Script(SimpleNamespace):
+    """What mitmproxy sees of a script."""
+
+    def __init__(self, *parts: object) -> None:
+        super().__init__(name="script", **as_one(*parts))
+
+
+def hook(one: Script, name: str) -> Any:
     return getattr(one, name)
 
 
 def test_all_are_told_in_their_order() -> None:
     heard: list[str] = []
-    hook(AsOne(Part("a", heard), Part("b", heard)), "running")()
+    hook(Script(Part("a", heard), Part("b", heard)), "running")()
     assert heard == ["a", "b"]
 
 
 def test_a_hook_that_nobody_has_is_not_there() -> None:
-    assert not hasattr(AsOne(Part("a", [])), "response")
+    assert not hasattr(Script(Part("a", [])), "response")
 
 
 def test_an_error_does_not_keep_an_event_from_the_next() -> None:
     heard: list[str] = []
-    one = AsOne(Part("a", heard, ValueError("a's")), Part("b", heard), Part("c", heard))
+    one = Script(Part("a", heard, ValueError("a's")), Part("b", heard), Part("c", heard))
     with pytest.raises(ValueError, match="a's"):
         hook(one, "running")()
     assert heard == ["a", "b", "c"]
 
 
 def test_several_errors_are_told_together() -> None:
-    one = AsOne(Part("a", [], ValueError("a's")), Part("b", [], KeyError("b's")))
+    one = Script(Part("a", [], ValueError("a's")), Part("b", [], KeyError("b's")))
     with pytest.raises(ExceptionGroup) as raised:
         hook(one, "running")()
     assert [type(each) for each in raised.value.exceptions] == [ValueError, KeyError]
@@ -81,7 +89,7 @@ def test_several_errors_are_told_together() -> None:
 
 def test_what_is_meant_for_mitmproxy_goes_to_it() -> None:
     heard: list[str] = []
-    one = AsOne(Part("a", heard, exceptions.OptionsError("no")), Part("b", heard))
+    one = Script(Part("a", heard, exceptions.OptionsError("no")), Part("b", heard))
     with pytest.raises(exceptions.OptionsError):
         hook(one, "running")()
     assert heard == ["a"]
@@ -90,7 +98,7 @@ def test_what_is_meant_for_mitmproxy_goes_to_it() -> None:
 def test_coroutines_run_also_where_nobody_waits() -> None:
     async def run() -> None:
         heard: list[str] = []
-        result = hook(AsOne(Slow(heard), Quick(heard)), "done")()
+        result = hook(Script(Slow(heard), Quick(heard)), "done")()
         assert heard == ["quick"]
         await result
         assert heard == ["quick", "slow"]
@@ -102,7 +110,7 @@ def test_an_error_of_a_coroutine_is_told() -> None:
     async def run() -> None:
         heard: list[str] = []
         with pytest.raises(ValueError, match="slow's"):
-            await hook(AsOne(Slow(heard, ValueError("slow's")), Quick(heard)), "done")()
+            await hook(Script(Slow(heard, ValueError("slow's")), Quick(heard)), "done")()
         assert heard == ["quick", "slow"]
 
     asyncio.run(run())
@@ -111,11 +119,11 @@ def test_an_error_of_a_coroutine_is_told() -> None:
 def test_mitmproxy_finds_the_commands_and_can_take_it_out_again() -> None:
     async def run() -> None:
         heard: list[str] = []
-        one = AsOne(Commander(), Slow(heard), Quick(heard))
+        one = Script(Commander(), Slow(heard), Quick(heard))
         with taddons.context() as context:
             context.master.addons.add(one)
             assert context.master.commands.execute("as.one") == "done"
-            assert context.master.addons.get("mitmthrottle") is one
+            assert context.master.addons.get("script") is one
             context.master.addons.remove(one)  # as when a script is loaded anew
             assert heard == ["quick"]
 
