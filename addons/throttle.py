@@ -1,4 +1,6 @@
 from mitmthrottle import watch
 from mitmthrottle.proxy.addon import Throttle
+from mitmthrottle.proxy.proxy_protocol import ProxyProtocol
 
-addons = [throttle := Throttle(), *watch.addons(throttle)]
+# The client's address first: whatever follows counts by it.
+addons = [ProxyProtocol(), throttle := Throttle(), *watch.addons(throttle)]

@@ -4,5 +4,7 @@ is its twin. Rule: nothing but the list of addons, so that mitmproxy may load it
 
 from mitmthrottle import watch
 from mitmthrottle.proxy.addon import Throttle
+from mitmthrottle.proxy.proxy_protocol import ProxyProtocol
 
-addons = [throttle := Throttle(), *watch.addons(throttle)]
+# The client's address first: whatever follows counts by it.
+addons = [ProxyProtocol(), throttle := Throttle(), *watch.addons(throttle)]
