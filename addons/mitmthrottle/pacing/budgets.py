@@ -20,6 +20,9 @@ on idle tokens is lowered by it, so that the budget's promise stays true for wha
 all it has at line speed and then lets nothing through until the bucket is full again: the saw-tooth
 that a receiver sees behind a device which drops what exceeds the rate.
 
+*Shared with other processes*: then only a fraction of the rate and of the burst is ours to give
+(`take_part`), and `sharing` is told who draws from the budget (parts.py).
+
 *Late is not idle*: while somebody waits and the program itself wakes up late, tokens go on
 coming, up to `CATCH_UP_S` above the burst.  Without that, each late wake-up would lower the mean.
 """
@@ -28,7 +31,7 @@ from __future__ import annotations
 
 import heapq
 import math
-from collections.abc import Hashable, Iterator
+from collections.abc import Iterator
 from typing import Protocol
 
 DEFAULT_BURST_S = 0.1  # the burst where none is asked for, in seconds of the rate
@@ -46,6 +49,15 @@ class Claimant(Protocol):
 
     size: int  # bytes of the piece that waits
     withdrawn: bool  # it has given up; drop it when its turn comes
+
+
+class Sharing(Protocol):
+    """What a budget tells to whoever shares it with other processes."""
+
+    def joined(self, claimant: Claimant) -> None: ...
+    def left(self, claimant: Claimant) -> None: ...
+    def waits(self, claimant: Claimant, now: float) -> None: ...
+    def passed(self, claimant: Claimant, now: float) -> None: ...
 
 
 class Budget:
@@ -67,9 +79,12 @@ class Budget:
         "_virtual",
         "burst_bytes",
         "due",
+        "fraction",
+        "limit_bytes_per_s",
         "members",
         "policing",
         "rate_bytes_per_s",
+        "sharing",
     )
 
     def __init__(
@@ -80,6 +95,8 @@ class Budget:
         *,
         policing: bool = False,
     ) -> None:
+        self.fraction = 1.0  # of what the policy says, that is ours to give
+        self.sharing: Sharing | None = None
         self._refilling = False  # a policer that has spent all it had
         self.members = 0  # responses that draw from this budget now
         self.due = math.inf  # when the schedule has this budget down to be served
@@ -101,12 +118,13 @@ class Budget:
     def _set(self, rate_bytes_per_s: float, burst_bytes: float | None, policing: bool) -> None:
         if not (rate_bytes_per_s > 0 and math.isfinite(rate_bytes_per_s)):
             raise ValueError(f"a rate is a positive number of bytes/s, not {rate_bytes_per_s}")
-        self.rate_bytes_per_s = rate_bytes_per_s
+        self.limit_bytes_per_s = rate_bytes_per_s
+        self.rate_bytes_per_s = rate_bytes_per_s * self.fraction
         self._asked_burst_bytes = burst_bytes
         self.policing = policing
         if burst_bytes is None:
             burst_bytes = rate_bytes_per_s * (POLICER_BURST_S if policing else DEFAULT_BURST_S)
-        self.burst_bytes = max(1.0, burst_bytes)
+        self.burst_bytes = max(1.0, burst_bytes * self.fraction)
 
     def start_afresh(self, now: float) -> None:
         """As if made now: for a response that waited before its first byte, which is not idling."""
@@ -117,7 +135,7 @@ class Budget:
             self._level = self.burst_bytes
 
     def is_set_to(self, rate_bytes_per_s: float, burst_bytes: float | None, policing: bool) -> bool:
-        return (self.rate_bytes_per_s, self._asked_burst_bytes, self.policing) == (
+        return (self.limit_bytes_per_s, self._asked_burst_bytes, self.policing) == (
             rate_bytes_per_s,
             burst_bytes,
             policing,
@@ -135,6 +153,13 @@ class Budget:
         self._accrue(now)
         self._set(rate_bytes_per_s, burst_bytes, policing)
         self._refilling = self._refilling and policing
+        self._level = min(self._level, self.burst_bytes - self._held)
+
+    def take_part(self, fraction: float, now: float) -> None:
+        """Give out this fraction (above 0) of the rate and of the burst from now on."""
+        self._accrue(now)
+        self.fraction = fraction
+        self._set(self.limit_bytes_per_s, self._asked_burst_bytes, self.policing)
         self._level = min(self._level, self.burst_bytes - self._held)
 
     @property
@@ -156,6 +181,8 @@ class Budget:
         self._accrue(now)
         if self.policing and claimant.size > self._level:
             self._refilling = True
+        if self.sharing is not None:
+            self.sharing.waits(claimant, now)
         start = max(self._virtual, tag)
         self._serial += 1
         heapq.heappush(self._queue, (start, self._serial, claimant))
@@ -188,6 +215,8 @@ class Budget:
                 continue
             self._virtual = start
             self._level -= claimant.size
+            if self.sharing is not None:
+                self.sharing.passed(claimant, now)
             yield claimant
 
     def _affords(self, size: int, forgiven: float) -> bool:
@@ -218,6 +247,15 @@ class Budget:
         """When this budget will be as if new, if nobody asks any more."""
         return self._stamp + (self.burst_bytes - self._level) / self.rate_bytes_per_s
 
+    def is_as_new(self, now: float) -> bool:
+        """Whether nobody would notice if another took its place."""
+        self._accrue(now)
+        return not (self.members or self._held) and self.full_at() <= now + 1e-6
+
+    def look_again_at(self) -> float:
+        """When to ask that again: a busy budget is looked at now and then, not all the time."""
+        return max(self.full_at(), self._stamp + 1.0)
+
     def _accrue(self, now: float) -> None:
         elapsed = now - self._stamp
         if elapsed > 0:
@@ -234,54 +272,3 @@ class Budget:
         most = max(self.burst_bytes, self._queue[0][2].size)
         # Whoever waits for what is held does not wait because of our lateness.
         return most - self._held if self._held else most + CATCH_UP_S * self.rate_bytes_per_s
-
-
-class Shared:
-    """The budgets that several responses may draw from, by key.
-
-    A budget is forgotten once nobody draws from it and it would be full anyway: forgetting it
-    earlier would give each of a row of small responses a fresh burst.
-    """
-
-    __slots__ = ("_budgets", "_idle")
-
-    def __init__(self) -> None:
-        self._budgets: dict[Hashable, Budget] = {}
-        self._idle: list[tuple[float, int, Hashable]] = []
-
-    def __len__(self) -> int:
-        return len(self._budgets)
-
-    def get(
-        self,
-        key: Hashable,
-        rate_bytes_per_s: float,
-        burst_bytes: float | None,
-        now: float,
-        *,
-        policing: bool = False,
-    ) -> Budget:
-        """The budget of that key, made now if there is none."""
-        self.sweep(now)
-        budget = self._budgets.get(key)
-        if budget is None:
-            budget = Budget(rate_bytes_per_s, burst_bytes, now, policing=policing)
-            self._budgets[key] = budget
-            self._watch(key, budget)
-        return budget
-
-    def sweep(self, now: float) -> None:
-        """Forget the budgets that nobody needs any more."""
-        while self._idle and self._idle[0][0] <= now:
-            _, _, key = heapq.heappop(self._idle)
-            budget = self._budgets[key]
-            budget._accrue(now)
-            if budget.members or budget._held or budget.full_at() > now + 1e-6:
-                self._watch(key, budget)
-            else:
-                del self._budgets[key]
-
-    def _watch(self, key: Hashable, budget: Budget) -> None:
-        # At least a second from now: a busy budget is looked at now and then, not all the time.
-        at = max(budget.full_at(), budget._stamp + 1.0)
-        heapq.heappush(self._idle, (at, id(budget), key))

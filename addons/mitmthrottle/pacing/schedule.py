@@ -26,6 +26,8 @@ class Claim:
         self._tags = [0.0] * len(budgets)
         for budget in budgets:
             budget.members += 1
+            if budget.sharing is not None:
+                budget.sharing.joined(self)
 
     def __repr__(self) -> str:
         state = f"waiting at {self._step}" if self.waiting else "idle"
@@ -97,6 +99,8 @@ class Schedule:
                 budget.refund(claim.size, now)
         for budget in claim.budgets:
             budget.members -= 1
+            if budget.sharing is not None:
+                budget.sharing.left(claim)
             self.touch(budget)
 
     def _enter(self, claim: Claim, now: float) -> None:

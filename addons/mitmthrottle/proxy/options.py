@@ -55,3 +55,23 @@ def declare(loader: Loader) -> None:
         "were held and what rate they get; developer tools show it. Costs: whoever fetches "
         "learns that there is a throttle, and the rule's name.",
     )
+
+    loader.add_option(
+        "throttle_store",
+        str,
+        "",
+        "Valkey or Redis server through which several proxies share rates, `requests`, `quota` "
+        "and the start of `stages`: valkey://HOST:6379, valkeys://HOST:6379 (TLS), "
+        "unix:///PATH. Its password: MITMTHROTTLE_STORE_PASSWORD or _PASSWORD_FILE in the "
+        "environment. Costs: some five short calls a second for each budget in use; no "
+        "response waits for them.",
+    )
+    loader.add_option(
+        "throttle_store_down",
+        str,
+        "split",
+        "While that server is away: `split` lets each proxy go on with its last part, `open` "
+        "does not limit what is shared, `block` answers new responses that would share "
+        "something with 503.",
+        choices=("split", "open", "block"),
+    )

@@ -1,0 +1,118 @@
+"""The connection to the store.
+
+Rule: a call ends within `TIMEOUT_S`, with an answer or with `Away`; trying again is the caller's.
+
+Beside the calls, the process listens on a channel of its own, where nothing is ever said that
+matters. When it ends, however it does, the kernel closes that connection, and the others find that
+nobody listens there any more. So they can tell a process that has ended from one that is cut off.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+from collections.abc import Sequence
+from importlib import resources
+from typing import Any
+
+from redis import exceptions
+from redis.asyncio import Redis
+from redis.asyncio.retry import Retry
+from redis.backoff import NoBackoff
+
+from .address import Address
+
+TIMEOUT_S = 1.0
+LISTEN_AGAIN_S = 0.25
+
+
+class Away(Exception):
+    """The store has not answered; the message says why."""
+
+
+class Link:
+    """Calls to one store."""
+
+    def __init__(self, address: Address) -> None:
+        self.address = address
+        self.listening = False  # on the channel
+        self.calls = 0
+        self._calls = _client(address, TIMEOUT_S)
+        self._channel = _client(address, None)
+        self._scripts = {
+            name: self._calls.register_script(
+                resources.files(__package__ or "").joinpath(name).read_text()
+            )
+            for name in ("parts.lua", "starts.lua", "quota.lua")
+        }
+
+    def __repr__(self) -> str:
+        return f"Link({self.address}, {self.calls} calls)"
+
+    async def run(
+        self, script: str, keys: Sequence[str], arguments: Sequence[str | int | float]
+    ) -> Any:
+        """What a script answers: a text or a list of texts. Raises Away."""
+        self.calls += 1
+        try:
+            async with asyncio.timeout(TIMEOUT_S):
+                return await self._scripts[script](list(keys), list(arguments))
+        except TimeoutError:
+            raise Away(f"no answer within {TIMEOUT_S:g} s") from None
+        except exceptions.NoPermissionError as error:
+            raise Away(f"it refuses what is needed: {error}") from None
+        except exceptions.RedisError as error:
+            raise Away(str(error) or type(error).__name__) from None
+        except OSError as error:
+            raise Away(error.strerror or type(error).__name__) from None
+
+    async def listen(self, channel: str) -> None:
+        """Be there, until cancelled."""
+        while True:
+            with contextlib.suppress(exceptions.RedisError, OSError, TimeoutError):
+                await self._listen(channel)
+            self.listening = False
+            await asyncio.sleep(LISTEN_AGAIN_S)
+
+    async def _listen(self, channel: str) -> None:
+        subscription = self._channel.pubsub()
+        try:
+            await subscription.subscribe(channel)
+            async for message in subscription.listen():
+                self.listening = self.listening or message["type"] == "subscribe"
+        finally:
+            await subscription.aclose()  # type: ignore[no-untyped-call]  # redis's own
+
+    async def close(self) -> None:
+        for client in (self._calls, self._channel):
+            with contextlib.suppress(exceptions.RedisError, OSError):
+                await client.aclose()
+
+
+def _client(address: Address, timeout_s: float | None) -> Redis:
+    options: dict[str, Any] = {
+        "db": address.database,
+        "username": address.username,
+        "password": address.password,
+        "socket_timeout": timeout_s,
+        "decode_responses": True,
+        "protocol": 2,  # every server speaks it, and it asks for nothing at the beginning
+        "retry": Retry(NoBackoff(), 0),
+        "health_check_interval": 0,
+    }
+    if address.path:
+        return Redis(unix_socket_path=address.path, **options)
+    if address.tls:
+        options |= {
+            "ssl": True,
+            "ssl_ca_certs": address.ca,
+            "ssl_certfile": address.cert,
+            "ssl_keyfile": address.key,
+        }
+    return Redis(
+        host=address.host,
+        port=address.port,
+        socket_connect_timeout=TIMEOUT_S,
+        socket_keepalive=True,
+        **options,
+    )
