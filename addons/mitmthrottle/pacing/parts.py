@@ -22,7 +22,7 @@ from typing import Literal
 
 from .budgets import Budget, Claimant
 
-SOON_S = 0.1  # between two reports of a budget where something changes
+SOON_S = 0.07  # between two reports of a budget where something changes: 14 a second
 STEADY_S = 0.2  # and where nothing does
 ALONE_S = 0.4  # and where no other process draws from it
 FADE_S = 0.5  # how fast what a response did is forgotten

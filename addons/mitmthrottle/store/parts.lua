@@ -23,6 +23,7 @@ local UNHEARD_MS = 1500 -- and who has no channel to be looked at by is given up
 local LEASE_MS = 60000 -- what a process that is cut off holds is kept for it
 local GRACE_MS = 2000 -- after the store has lost everything: nobody's part grows
 local LOOK_MS = 300
+local KEEP_MS = 5000 -- how often a key's life is prolonged
 local CLOCK_MS = 60000 -- how long a policy's clock outlives its last process
 local FLOOR = 1 / 16 -- of an equal part: what a process has at once
 local NEVER_NONE = 1e-4 -- of an equal part: nobody stops altogether
@@ -62,7 +63,8 @@ end
 
 local others -- id -> true if it has been heard lately, false if it is silent
 local function look_around()
-  others, count = {}, 0
+  others = {}
+  local there = 0
   local all = redis.call('HGETALL', fleet)
   for i = 1, #all, 2 do
     local name, value = all[i], all[i + 1]
@@ -77,12 +79,15 @@ local function look_around()
         redis.call('HDEL', fleet, name)
       else
         others[name] = silent <= SILENT_MS
-        count = count + 1
+        there = there + 1
       end
     end
   end
-  redis.call('HSET', fleet, '#looked', string.format('%.0f', now), '#count', count)
-  redis.call('PEXPIRE', fleet, LEASE_MS + CLOCK_MS)
+  if now - looked >= LOOK_MS or there ~= count then
+    count, looked = there, now
+    redis.call('HSET', fleet, '#looked', string.format('%.0f', now), '#count', count)
+    redis.call('PEXPIRE', fleet, LEASE_MS + CLOCK_MS)
+  end
 end
 if now - looked >= LOOK_MS or not head[5] then look_around() end
 
@@ -124,12 +129,13 @@ local function share_out(key, own, held)
   local mine = own.backlogged + own.limited
   local known = redis.call('HMGET', key, '#', id)
   local before = known[2] and row_of(known[2]) or { holds = 0 }
-  local each, spare, given, all, solved, grace, sharing
+  local each, spare, given, all, solved, grace, sharing, kept
   if known[1] then
-    each, spare, given, all, solved, grace, sharing =
-      string.match(known[1], '(%S+) (%S+) (%S+) (%S+) (%S+) (%S+) (%S+)')
+    each, spare, given, all, solved, grace, sharing, kept =
+      string.match(known[1], '(%S+) (%S+) (%S+) (%S+) (%S+) (%S+) (%S+) (%S+)')
     each, spare, given, all = tonumber(each), tonumber(spare), tonumber(given), tonumber(all)
     solved, grace, sharing = tonumber(solved), tonumber(grace), tonumber(sharing)
+    kept = tonumber(kept)
     given = given - before.holds
     if not known[2] then all, sharing = all + mine, sharing + 1 end
   elseif mine == 0 then
@@ -165,9 +171,9 @@ local function share_out(key, own, held)
       all, sharing = all + mine, sharing + 1
     end
     each, spare = level(rows, room)
-    redis.call('PEXPIRE', key, LEASE_MS + GRACE_MS)
   end
 
+  local fields = { '#' }
   if mine == 0 then
     if known[2] then redis.call('HDEL', key, id) end
     own.holds = 0
@@ -183,11 +189,16 @@ local function share_out(key, own, held)
     end
     own.part = math.max(own.part, equal * NEVER_NONE)
     own.holds = math.max(own.part, held)
-    redis.call('HSET', key, id, text(own.backlogged) .. ' ' .. text(own.limited) .. ' '
-      .. text(own.demand) .. ' ' .. text(own.holds))
+    fields[3], fields[4] = id, text(own.backlogged) .. ' ' .. text(own.limited) .. ' '
+      .. text(own.demand) .. ' ' .. text(own.holds)
   end
-  redis.call('HSET', key, '#', string.format('%.12g %.12g %.12g %.12g %.0f %.0f %.0f', each, spare,
-    given + own.holds, all, solved, grace, sharing))
+  if not known[1] or now - kept >= KEEP_MS then
+    kept = now
+  end
+  fields[2] = string.format('%.12g %.12g %.12g %.12g %.0f %.0f %.0f %.0f', each, spare,
+    given + own.holds, all, solved, grace, sharing, kept)
+  redis.call('HSET', key, unpack(fields))
+  if kept == now then redis.call('PEXPIRE', key, LEASE_MS + KEEP_MS) end
   return own.part or 0, each + spare, sharing
 end
 

@@ -1,0 +1,89 @@
+"""8 Mbit/s shared by 200 responses over four proxies, each in a network namespace of its own."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import pytest
+
+from .figures import Figures
+from .store_crowd import jain
+from .store_fleet import Fleet, fleet
+
+pytestmark = pytest.mark.e2e
+
+RATE = 1_000_000.0
+SPREAD = (150, 30, 15, 5)
+POLICY = """
+version: 1
+name: fleet
+rules:
+  - {name: all of it, when: {host: .test}, then: {rate: {limit: 8 Mbit/s, per: rule}}}
+"""
+
+
+@pytest.fixture
+def four(policy: Callable[[str], Path]) -> Iterator[Fleet]:
+    with fleet(policy(POLICY), 4, apart=True) as running:
+        yield running
+        assert "Traceback" not in running.log()
+
+
+def test_parts_are_equal_wherever_a_response_runs(four: Fleet, figures: Figures) -> None:
+    people = four.crowd
+    begun = time.perf_counter()
+    for door, count in zip(four.doors, SPREAD, strict=True):
+        people.join(door, count)
+    time.sleep(0.2 + 6.0)
+    start = begun + 1.0
+    seconds = [people.rates(start + n, start + n + 1) for n in range(5)]
+    for number, rates in enumerate(seconds, 2):
+        figures.add(f"store, 4 proxies, 200 responses, second {number}: sum over rate, Jain",
+                    f"{sum(rates) / RATE:.4f}, {jain(rates):.4f}")  # fmt: skip
+    whole = people.rates(start, start + 5)
+    figures.add("store, 4 proxies, 200 responses, seconds 2 to 6: sum over rate", sum(whole) / RATE)
+    figures.add("store, and Jain", jain(whole))
+    figures.add("store server", four.store.version())
+    assert sum(whole) / RATE == pytest.approx(1.0, abs=0.01)
+    assert all(jain(rates) > 0.99 for rates in seconds[1:])
+
+    # A quarter of their part is all that half of them get from their origin.
+    held = list(people.bodies)
+    people.leave(held)
+    begun = time.perf_counter()
+    slow, fast = [], []
+    for door, count in zip(four.doors, SPREAD, strict=True):
+        slow += people.join(door, count // 2, rate=RATE / 200 / 4)
+        fast += people.join(door, count - count // 2)
+    time.sleep(6.2)
+    start = begun + 2.5
+    rates, held_rates = (
+        people.rates(start, start + 3.5, fast),
+        people.rates(start, start + 3.5, slow),
+    )
+    figures.add("store, half of them held by their origin: sum over rate",
+                (sum(rates) + sum(held_rates)) / RATE)  # fmt: skip
+    expected = (RATE - sum(held_rates)) / len(fast)
+    figures.add(
+        "store, the others' mean over what is left for each", sum(rates) / len(fast) / expected
+    )
+    figures.add("store, the others' Jain", jain(rates))
+    assert sum(rates) + sum(held_rates) == pytest.approx(RATE, rel=0.02)
+    assert jain(rates) > 0.99
+
+    # The load moves: the fast ones of the first proxy go to the last.
+    moving = fast[: SPREAD[0] // 2]
+    people.leave(moving)
+    moved = people.join(four.doors[3], len(moving))
+    begun = time.perf_counter()
+    time.sleep(5.2)
+    now_fast = fast[len(moving) :] + moved
+    rates = people.rates(begun + 2, begun + 5, now_fast)
+    total = people.sum_bytes_per_s(begun + 2, begun + 5)
+    figures.add("store, two seconds after 75 have moved: sum over rate", total / RATE)
+    figures.add("store, and Jain of the fast ones", jain(rates))
+    assert total == pytest.approx(RATE, rel=0.02)
+    assert jain(rates) > 0.99
+    assert not people.broken()
