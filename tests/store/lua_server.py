@@ -21,7 +21,7 @@ class LuaServer:
         self.hashes: defaultdict[str, dict[str, str]] = defaultdict(dict)
         self.strings: dict[str, str] = {}
         self.listeners: set[str] = set()
-        self.commands = 0
+        self.said: list[tuple[str, str]] = []  # channel and message
         self._lua = LuaRuntime()
         self._scripts: dict[str, Callable[[Any, Any], Any]] = {}
         self._lua.globals()["redis"] = self._lua.table_from({"call": self._call})
@@ -46,7 +46,6 @@ class LuaServer:
         self.strings.clear()
 
     def _call(self, command: str, *arguments: Any) -> Any:
-        self.commands += 1
         texts = [f"{each:.17g}" if isinstance(each, float) else str(each) for each in arguments]
         return getattr(self, f"_{command.lower()}")(*texts)
 
@@ -76,6 +75,8 @@ class LuaServer:
         return 1
 
     def _publish(self, channel: str, message: str) -> int:
+        if message:
+            self.said.append((channel, message))
         return int(channel in self.listeners)
 
     def _get(self, key: str) -> Any:

@@ -10,7 +10,8 @@ others need to know three numbers of us: how many responses wait for more (*back
 take less than they may (*limited*: their origin, their client or a narrower budget holds them), and
 what the latter need.  A response is backlogged if it spends most of its time in this budget's
 queue.  What the limited ones need is what they took lately; where nobody else here could use what
-is left over, they get a sixteenth more, so that they can show when they need more.
+is left over, they get a sixteenth more and a little of what each might have, so that they can show
+when they need more.
 """
 
 from __future__ import annotations
@@ -27,7 +28,7 @@ STEADY_S = 0.2  # and where nothing does
 ALONE_S = 0.4  # and where no other process draws from it
 FADE_S = 0.5  # how fast what a response did is forgotten
 BACKLOGGED, LIMITED = 0.6, 0.4  # of the time in the queue: above the one it is, below the other not
-HEADROOM = 1 / 16
+HEADROOM, FOOTHOLD = 1 / 16, 1 / 64
 # Shared budgets do not hold while nobody shares them out and the policy's user wants it so: a part
 # of so many times the whole.
 OPEN_PART = 1e6
@@ -124,17 +125,17 @@ class Part:
 
     def joined(self, claimant: Claimant) -> None:
         self._uses[claimant] = _Use()
-        self._touch()
+        self.hurry()
 
     def left(self, claimant: Claimant) -> None:
         self._uses.pop(claimant, None)
-        self._touch()
+        self.hurry()
 
     def waits(self, claimant: Claimant, now: float) -> None:
         if use := self._uses.get(claimant):
             use.since = now
             if not use.started and not use.backlogged:
-                self._touch()
+                self.hurry()
 
     def passed(self, claimant: Claimant, now: float) -> None:
         if use := self._uses.get(claimant):
@@ -144,7 +145,8 @@ class Part:
             use.taken_bytes += claimant.size
             use.started = True
 
-    def _touch(self) -> None:
+    def hurry(self) -> None:
+        """It is to be reported as soon as may be."""
         self.dirty = True
         self._changed(self)
 
@@ -170,7 +172,7 @@ class Part:
                 needed += use.rate / whole
         limited = len(self._uses) - backlogged
         if not backlogged:
-            needed += HEADROOM * (needed + limited * self._each)
+            needed += HEADROOM * needed + FOOTHOLD * limited * self._each
         return Demand(backlogged, limited, needed, self.told)
 
     def answered(self, answer: Answer, demand: Demand, now: float) -> None:

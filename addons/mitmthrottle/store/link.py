@@ -2,16 +2,17 @@
 
 Rule: a call ends within `TIMEOUT_S`, with an answer or with `Away`; trying again is the caller's.
 
-Beside the calls, the process listens on a channel of its own, where nothing is ever said that
-matters. When it ends, however it does, the kernel closes that connection, and the others find that
-nobody listens there any more. So they can tell a process that has ended from one that is cut off.
+Beside the calls, the process listens on a channel of its own, where others only say that they wait
+for their part. When it ends, however it does, the kernel closes that connection, and the others
+find that nobody listens there any more. So they can tell a process that has ended from one that is
+cut off.
 """
 
 from __future__ import annotations
 
 import asyncio
 import contextlib
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from importlib import resources
 from typing import Any
 
@@ -66,20 +67,23 @@ class Link:
         except OSError as error:
             raise Away(error.strerror or type(error).__name__) from None
 
-    async def listen(self, channel: str) -> None:
-        """Be there, until cancelled."""
+    async def listen(self, channel: str, heard: Callable[[str], None]) -> None:
+        """Be there, until cancelled; `heard` gets what is said."""
         while True:
             with contextlib.suppress(exceptions.RedisError, OSError, TimeoutError):
-                await self._listen(channel)
+                await self._listen(channel, heard)
             self.listening = False
             await asyncio.sleep(LISTEN_AGAIN_S)
 
-    async def _listen(self, channel: str) -> None:
+    async def _listen(self, channel: str, heard: Callable[[str], None]) -> None:
         subscription = self._channel.pubsub()
         try:
             await subscription.subscribe(channel)
             async for message in subscription.listen():
-                self.listening = self.listening or message["type"] == "subscribe"
+                if message["type"] == "subscribe":
+                    self.listening = True
+                elif message["type"] == "message" and message["data"]:
+                    heard(message["data"])
         finally:
             await subscription.aclose()  # type: ignore[no-untyped-call]  # redis's own
 

@@ -6,7 +6,7 @@
 -- KEYS[1]  the fleet: a hash of processes, `id -> seen presence serial`, and of `#...` fields
 -- KEYS[n]  a budget each: a hash `id -> backlogged limited demand holds`, and `#`
 -- ARGV[1]  id of the process that asks
--- ARGV[2]  1 if it listens on its channel (see `gone`), else 0
+-- ARGV[2]  1 if it listens on its channel (see `gone` and `ask_back`), else 0
 -- ARGV[3]  serial number of this call: what is executed late, after a newer one, is dropped
 -- ARGV[4]  how many processes it last knew of
 -- ARGV[5]  name of the policy's clock
@@ -91,6 +91,20 @@ local function look_around()
 end
 if now - looked >= LOOK_MS or not head[5] then look_around() end
 
+-- Who holds more than its part is asked to tell, and so to give back, at once.
+local MOST_ASKED = 16
+local function ask_back(key, rows, each, spare)
+  local asked = 0
+  for _, row in ipairs(rows) do
+    local fair = row.backlogged * each + math.min(row.limited * each, row.demand)
+      + (row.backlogged + row.limited) * spare
+    if row.name and row.holds > fair * 1.01 and asked < MOST_ASKED then
+      redis.call('PUBLISH', fleet .. ':' .. row.name, key)
+      asked = asked + 1
+    end
+  end
+end
+
 -- A budget ----------------------------------------------------------------------------------------
 
 -- The part of one response, and what is left over for each when nobody needs it: max-min fair.
@@ -147,9 +161,11 @@ local function share_out(key, own, held)
   end
 
   -- Few are gone through each time, a thousand three times a second.
-  if now - solved >= sharing * 0.3 then
+  local rows
+  if now - solved >= sharing * 0.3 or not known[2] then
     if not others then look_around() end
-    local rows, room, stale = {}, 1, {}
+    local room, stale = 1, {}
+    rows = {}
     given, all, sharing, solved = 0, 0, 0, now
     local values = redis.call('HGETALL', key)
     for i = 1, #values, 2 do
@@ -159,6 +175,7 @@ local function share_out(key, own, held)
           stale[#stale + 1] = name
         else
           local row = row_of(values[i + 1])
+          row.name = name
           given, sharing = given + row.holds, sharing + 1
           all = all + row.backlogged + row.limited
           if others[name] then rows[#rows + 1] = row else room = room - row.holds end
@@ -188,6 +205,9 @@ local function share_out(key, own, held)
         or math.max(least, math.min(own.part, 1 / math.max(hint, count, 1)))
     end
     own.part = math.max(own.part, equal * NEVER_NONE)
+    if rows and not known[2] and own.part < 0.99 * wanted then
+      ask_back(key, rows, each, spare)
+    end
     own.holds = math.max(own.part, held)
     fields[3], fields[4] = id, text(own.backlogged) .. ' ' .. text(own.limited) .. ' '
       .. text(own.demand) .. ' ' .. text(own.holds)

@@ -53,6 +53,13 @@ class Sharing:
             except TimeoutError:
                 return
 
+    def asked_back(self, key: str) -> None:
+        """Another process has come for a budget of which we hold more than our part."""
+        for part in self._parts.active():
+            if self.names.of("budget", part.key) == key:
+                part.hurry()
+                return
+
     async def tell(self) -> bool:
         """One call. Whether the store had lost what it knew. Raises Away."""
         names = self.names

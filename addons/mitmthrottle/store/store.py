@@ -70,7 +70,8 @@ class Store:
             if self._listener is not None:
                 self._listener.cancel()
             self._listener = asyncio.get_running_loop().create_task(
-                self.link.listen(names.channel(self.sharing.process)), name="mitmthrottle presence"
+                self.link.listen(names.channel(self.sharing.process), self.sharing.asked_back),
+                name="mitmthrottle presence",
             )
         self.sharing.clock = clock
 
