@@ -52,14 +52,14 @@ class StoreServer:
         assert self._process is not None
         return self._process.pid
 
-    def start(self) -> None:
+    def start(self, *more: str) -> None:
         bind = "127.0.0.1" if self.address == "127.0.0.1" else f"127.0.0.1 {self.address}"
         with self._there(), (self.folder / "store.log").open("ab") as log:
             self._process = subprocess.Popen(
                 [
                     *(*command(), "--port", str(self.port), "--bind", *bind.split()),
                     *("--save", "", "--appendonly", "no", "--dir", str(self.folder)),
-                    *("--protected-mode", "no"),
+                    *("--protected-mode", "no", *more),
                 ],
                 stdin=subprocess.DEVNULL,
                 stdout=log,
@@ -68,7 +68,7 @@ class StoreServer:
         deadline = time.monotonic() + _START_S
         while time.monotonic() < deadline:
             with contextlib.suppress(OSError):
-                if self.ask("PING") == "+PONG":
+                if self.ask("PING").startswith(("+PONG", "-NOAUTH")):
                     return
             time.sleep(0.02)
         raise RuntimeError((self.folder / "store.log").read_text())
