@@ -37,7 +37,7 @@ USER mitmthrottle
 WORKDIR /home/mitmthrottle
 VOLUME /home/mitmthrottle/.mitmproxy
 EXPOSE 8080
-HEALTHCHECK --interval=10s --timeout=5s --start-period=30s --retries=3 \
+HEALTHCHECK --interval=30s --timeout=5s --start-period=10s --retries=3 \
     CMD ["python", "/usr/local/lib/mitmthrottle/healthy.py"]
 ENTRYPOINT ["mitmthrottle"]
 CMD ["--help"]

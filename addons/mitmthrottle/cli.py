@@ -1,4 +1,4 @@
-"""The command line: `mitmthrottle run`, `check`, `explain`, `policies`, `demo`.
+"""The command line: `mitmthrottle run`, `check`, `explain`, `policies`, `demo`, `measure`, `top`.
 
 Rule: each command is a few lines over a function that a test suite could call as well, and
 whatever the user did, the answer is a sentence, never a traceback.
@@ -19,6 +19,7 @@ import click
 from mitmthrottle.compare.options import compare_command
 from mitmthrottle.explain import as_text, exchange_of_url, explain
 from mitmthrottle.lab.proxy import SCRIPT_PATH
+from mitmthrottle.measure.command import measure_command
 from mitmthrottle.policy import (
     Fault,
     Policy,
@@ -225,6 +226,30 @@ def demo_command() -> None:
 
 
 main.add_command(compare_command)
+main.add_command(measure_command)
+
+
+@main.command("top")
+@click.argument("url", default="http://127.0.0.1:8089")
+@click.option("--once", is_flag=True, help="Print it once and end.")
+def top_command(url: str, once: bool) -> None:
+    """Watch a running proxy: what each rule does now, asked beside measured.
+
+    URL is where its live page is: the option throttle_listen, http://127.0.0.1:8089 by default.
+    """
+    # Only here: the other commands should not wait for a terminal's library.
+    from rich.console import Console
+
+    from mitmthrottle.watch.top import NoPage, top
+
+    # A pipe has no width of its own, and the table should not be folded for one.
+    console = Console(width=None if sys.stdout.isatty() else 120)
+    try:
+        top(url, console, once=once or not sys.stdout.isatty())
+    except NoPage as fault:
+        raise click.ClickException(str(fault)) from None
+    except KeyboardInterrupt:
+        sys.exit(0)
 
 
 def _header(text: str) -> tuple[str, str]:

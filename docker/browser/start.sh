@@ -41,9 +41,10 @@ page=$!
 while sleep 1; do
     chromium "${setting[@]}" --no-sandbox --test-type --user-data-dir="$HOME/profile" \
         --no-first-run --no-default-browser-check --disable-gpu --disable-background-networking \
+        --disable-component-update --disable-sync --disable-default-apps --disable-domain-reliability \
         --password-store=basic --remote-debugging-port=9222 \
         --autoplay-policy=no-user-gesture-required --window-position=0,0 \
-        "${START:-https://start.example/}" 2>/dev/null || true
+        "${START:-http://start.example/}" 2>/dev/null || true
 done &
 browser=$!
 

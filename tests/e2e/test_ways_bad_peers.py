@@ -14,6 +14,7 @@ from mitmthrottle.lab.noise import noise
 from mitmthrottle.lab.proxy import running_proxy
 
 from . import ways_clients as ways
+from . import ways_dial
 from .figures import Figures
 from .process import connections, resident_bytes, wait_for
 from .ways_bad_peers import WAYS, all_of_them
@@ -45,10 +46,10 @@ def test_others_do_not_notice(
             options=["--ignore-hosts", r"^hidden\.", "--set", "throttle_pinned=passthrough"],
         ) as proxy,
     ):
-        dial = ways.through_connect(proxy.port)
-        http1 = ways.over_tls(dial, proxy.ca_path, "http/1.1")
-        hidden = ways.over_tls(dial, origin.ca_path)
-        http2 = ways.over_tls(dial, proxy.ca_path, "h2")
+        dial = ways_dial.through_connect(proxy.port)
+        http1 = ways_dial.over_tls(dial, proxy.ca_path, "http/1.1")
+        hidden = ways_dial.over_tls(dial, origin.ca_path)
+        http2 = ways_dial.over_tls(dial, proxy.ca_path, "h2")
         good: dict[str, Callable[[], ways.Arrived]] = {
             "HTTP/1.1": lambda: ways.http1_get(http1, SLOW, 443, f"/bytes/{SIZE}"),
             "HTTP/2": lambda: ways.http2_get(http2, SLOW, 443, f"/bytes/{SIZE}"),

@@ -19,6 +19,7 @@ from mitmthrottle.lab.proxy import RunningProxy, running_proxy
 from mitmthrottle.lab.site import media
 
 from . import ways_clients as ways
+from . import ways_dial
 from .figures import Figures
 from .nginx import Nginx
 from .ways_browser import chromium, new_page
@@ -179,7 +180,7 @@ def test_several_ranges_in_one_response_are_what_their_parts_are(
 
 
 def test_what_a_cache_still_has_comes_at_once(proxy: RunningProxy) -> None:
-    http1 = ways.over_tls(ways.through_connect(proxy.port), proxy.ca_path, "http/1.1")
+    http1 = ways_dial.over_tls(ways_dial.through_connect(proxy.port), proxy.ca_path, "http/1.1")
     head = ways.http1_get(http1, "free.example.org", 443, "/media/photo.txt")
     assert head.digest == hashlib.sha256(media("photo.jpg")).hexdigest()
     start = time.perf_counter()

@@ -24,6 +24,8 @@ from mitmthrottle.lab.proxy import RunningProxy, running_proxy
 from mitmthrottle.lab.transparent import proxied
 
 from . import ways_clients as ways
+from . import ways_dial, ways_http3
+from . import ways_tun as tun
 from . import ways_wireguard as wireguard
 from .figures import Figures
 from .ways_origin import WaysOrigin, running_ways_origin
@@ -45,7 +47,7 @@ rules:
     when: {{host: .slow.example, client: {{address: [127.0.0.1, {netns.CLIENT[0]}, 10.0.0.1]}}}}
     then: {{rate: 256 kbit/s, upload: {{rate: 256 kbit/s}}}}
   - name: an address, where nobody names a host
-    when: {{host: [{netns.ORIGIN[0]}, {wireguard.FAR}], port: 7000}}
+    when: {{host: [{netns.ORIGIN[0]}, {wireguard.FAR}, {tun.FAR}], port: 7000}}
     then: {{rate: 256 kbit/s}}
 """
 Transfer = Callable[[], ways.Arrived | ways.Sent]
@@ -55,12 +57,12 @@ Transfer = Callable[[], ways.Arrived | ways.Sent]
 class Client:
     """How to go through one mode."""
 
-    dial: ways.Dial
+    dial: ways_dial.Dial
     proxy_ca: Path
     origin_ca: Path
 
-    def tls(self, alpn: str | None) -> ways.Dial:
-        return ways.over_tls(self.dial, self.proxy_ca, alpn)
+    def tls(self, alpn: str | None) -> ways_dial.Dial:
+        return ways_dial.over_tls(self.dial, self.proxy_ca, alpn)
 
     def web(self, host: str = SLOW) -> dict[str, Transfer]:
         """The protocols of HTTP's ports."""
@@ -75,12 +77,17 @@ class Client:
 
     def others(self) -> dict[str, Transfer]:
         """What is no HTTP, or cannot be seen to be."""
-        hidden = ways.over_tls(self.dial, self.origin_ca, "h2")
+        hidden = ways_dial.over_tls(self.dial, self.origin_ca, "h2")
         return {
             "TLS that is not opened": lambda: ways.http2_get(hidden, HIDDEN, 443, f"/bytes/{SIZE}"),
             "another protocol in TLS": lambda: ways.own_get(self.tls(None), SLOW, 7443, SIZE),
             "plain TCP": lambda: ways.own_get(self.dial, SLOW, 7000, SIZE),
         }
+
+    def last_word(self) -> Transfer:
+        """The client has said all and closes its side.  Not in a CONNECT, of which mitmproxy then
+        closes the other side too."""
+        return lambda: ways.own_get(self.dial, SLOW, 7000, SIZE, last_word=True)
 
 
 def judge(cells: dict[tuple[str, str], Transfer], figures: Figures) -> None:
@@ -128,7 +135,7 @@ def test_regular_upstream_socks_and_reverse(
             None,
             upstream_ca=origin.ca_path,
             resolve=origin.resolve,
-            options=["--ignore-hosts", IGNORED],
+            options=["--ignore-hosts", IGNORED, "--set", "stream_large_bodies=1"],
         ) as beyond,
         running_proxy(
             policy(POLICY),
@@ -147,18 +154,23 @@ def test_regular_upstream_socks_and_reverse(
         ) as proxy,
     ):
         modes = {
-            "regular": ways.through_connect(proxy.port),
-            "upstream": ways.through_connect(upstream),
-            "SOCKS5": ways.through_socks(socks),
-            "reverse": ways.direct(ports=reverse),
+            "regular": ways_dial.through_connect(proxy.port),
+            "upstream": ways_dial.through_connect(upstream),
+            "SOCKS5": ways_dial.through_socks(socks),
+            "reverse": ways_dial.direct(ports=reverse),
         }
         cells: dict[tuple[str, str], Transfer] = {}
         for mode, dial in modes.items():
             client = Client(dial, proxy.ca_path, origin.ca_path)
             for protocol, transfer in {**client.web(), **client.others()}.items():
                 cells[mode, protocol] = transfer
-        cells["reverse", "HTTP/3"] = lambda: ways.http3_get(
+            if mode in ("SOCKS5", "reverse"):
+                cells[mode, "plain TCP, half-closed"] = client.last_word()
+        cells["reverse", "HTTP/3"] = lambda: ways_http3.http3_get(
             quic, SLOW, f"/bytes/{SIZE}", proxy.ca_path
+        )
+        cells["reverse", "HTTP/3, upload"] = lambda: ways_http3.http3_put(
+            quic, SLOW, BODY, proxy.ca_path
         )
         judge(cells, figures)
         # The same without a rule, in the modes in which a client can ask for another host.
@@ -182,33 +194,42 @@ def both(origin: WaysOrigin, beyond: RunningProxy) -> Path:
 # -- the modes that nobody has to be told of
 
 
-def test_transparent_and_wireguard(
+def test_transparent_wireguard_and_tun(
     policy: Callable[[str], Path], figures: Figures, tmp_path: Path
 ) -> None:
     keys = wireguard.make_keys(tmp_path)
     with (
         netns.built(f"mtm{os.getpid()}", ()) as net,
-        wireguard.far_address(net),
+        tun.far_address(net, wireguard.FAR),
+        tun.far_address(net, tun.FAR),
         on_its_machine(net, tmp_path) as origin,
         proxied(
             net,
             policy(POLICY),
             origin.ca_path,
-            ["--mode", f"wireguard:{keys}@{wireguard.PORT}", "--ignore-hosts", IGNORED],
+            [
+                *("--mode", f"wireguard:{keys}@{wireguard.PORT}", "--mode", f"tun:{tun.DEVICE}"),
+                *("--ignore-hosts", IGNORED),
+            ],
         ) as proxy,
         wireguard.tunnelled(net, keys),
     ):
+        tun.route_into(net)
         cells: dict[tuple[str, str], Transfer] = {}
-        modes = {"transparent": netns.ORIGIN[0], "WireGuard": wireguard.FAR}
+        modes = {"transparent": netns.ORIGIN[0], "WireGuard": wireguard.FAR, "tun": tun.FAR}
         for mode, address in modes.items():
-            dial = ways.on_the_machine(net.client, ways.direct(address))
+            dial = ways_dial.on_the_machine(net.client, ways_dial.direct(address))
             client = Client(dial, proxy.ca_path, origin.ca_path)
             for protocol, transfer in {**client.web(), **client.others()}.items():
                 cells[mode, protocol] = transfer
-        cells["WireGuard", "HTTP/3"] = lambda: http3(net, SLOW, proxy.ca_path)
+            cells[mode, "plain TCP, half-closed"] = client.last_word()
+        for mode in ("WireGuard", "tun"):
+            quic = Http3(net, modes[mode], proxy.ca_path)
+            cells[mode, "HTTP/3"] = quic.get
+            cells[mode, "HTTP/3, upload"] = quic.put
         judge(cells, figures)
         for address in modes.values():
-            dial = ways.on_the_machine(net.client, ways.direct(address))
+            dial = ways_dial.on_the_machine(net.client, ways_dial.direct(address))
             client = Client(dial, proxy.ca_path, origin.ca_path)
             for protocol, transfer in client.web(FREE).items():
                 start = time.perf_counter()
@@ -223,11 +244,23 @@ def on_its_machine(net: netns.Net, folder: Path) -> Iterator[WaysOrigin]:
     with contextlib.ExitStack() as stack:
         with netns.inside(net.origin):
             origin = stack.enter_context(
-                running_ways_origin(folder, HOSTS, quic_address=wireguard.FAR)
+                running_ways_origin(folder, HOSTS, quic_addresses=(wireguard.FAR, tun.FAR))
             )
         yield origin
 
 
-def http3(net: netns.Net, host: str, ca_path: Path) -> ways.Arrived:
-    with netns.inside(net.client):
-        return ways.http3_get(443, host, f"/bytes/{SIZE}", ca_path, wireguard.FAR)
+@dataclass(frozen=True, slots=True)
+class Http3:
+    """On the client's machine, to that address of the origin."""
+
+    net: netns.Net
+    address: str
+    ca_path: Path
+
+    def get(self) -> ways.Arrived:
+        with netns.inside(self.net.client):
+            return ways_http3.http3_get(443, SLOW, f"/bytes/{SIZE}", self.ca_path, self.address)
+
+    def put(self) -> ways.Sent:
+        with netns.inside(self.net.client):
+            return ways_http3.http3_put(443, SLOW, BODY, self.ca_path, self.address)

@@ -18,6 +18,7 @@ from mitmthrottle.lab.noise import noise
 from mitmthrottle.lab.proxy import RunningProxy, running_proxy
 
 from . import ways_clients as ways
+from . import ways_dial
 from .figures import Figures
 from .ways_origin import WaysOrigin, running_ways_origin
 
@@ -35,6 +36,9 @@ rules:
   - name: the app
     when: {host: .slow.example}
     then: {rate: 256 kbit/s}
+  - name: what a client shares
+    when: {host: .shared.example}
+    then: {rate: {limit: 256 kbit/s, per: client}}
 """
 DIGEST = hashlib.sha256(noise(0, SIZE)).hexdigest()
 
@@ -42,7 +46,8 @@ DIGEST = hashlib.sha256(noise(0, SIZE)).hexdigest()
 @pytest.fixture(scope="module")
 def origin(tmp_path_factory: pytest.TempPathFactory) -> Iterator[WaysOrigin]:
     folder = tmp_path_factory.mktemp("pinned")
-    with running_ways_origin(folder, ["*.slow.example", "*.free.example"]) as running:
+    hosts = ["*.slow.example", "*.free.example", "*.shared.example"]
+    with running_ways_origin(folder, hosts) as running:
         yield running
 
 
@@ -61,8 +66,8 @@ def proxy(
         assert "crashed" not in running.log()
 
 
-def app(proxy: RunningProxy, origin: WaysOrigin, alpn: str | None = None) -> ways.Dial:
-    return ways.over_tls(ways.through_connect(proxy.port), origin.ca_path, alpn)
+def app(proxy: RunningProxy, origin: WaysOrigin, alpn: str | None = None) -> ways_dial.Dial:
+    return ways_dial.over_tls(ways_dial.through_connect(proxy.port), origin.ca_path, alpn)
 
 
 @pytest.mark.parametrize("proxy", ["passthrough"], indirect=True)
@@ -86,11 +91,42 @@ def test_it_works_from_its_second_try_on_at_its_rate_both_ways(
 
 
 @pytest.mark.parametrize("proxy", ["passthrough"], indirect=True)
+def test_its_connection_and_the_requests_of_the_same_client_share_a_budget_in_equal_parts(
+    proxy: RunningProxy, origin: WaysOrigin, figures: Figures
+) -> None:
+    connect = ways_dial.through_connect(proxy.port)
+    pinned = app(proxy, origin, "h2")
+    trusting = ways_dial.over_tls(connect, proxy.ca_path, "http/1.1")
+    with pytest.raises(ssl.SSLCertVerificationError):
+        ways.http2_get(pinned, "app.shared.example", 443, "/bytes/10")
+    size = SIZE // 3
+    with ThreadPoolExecutor(3) as pool:
+        going = {
+            "a connection that is not opened": pool.submit(
+                ways.http2_get, pinned, "app.shared.example", 443, f"/bytes/{size}"
+            ),
+            "plain TCP": pool.submit(ways.own_get, connect, "raw.shared.example", 7000, size),
+            "a response": pool.submit(
+                ways.http1_get, trusting, "web.shared.example", 443, f"/bytes/{size}"
+            ),
+        }
+    for name, fetched in going.items():
+        rate = fetched.result().rate_bytes_per_s
+        figures.add(f"pinned, {name} has of 32000 for three", rate, "B/s")
+        assert rate == pytest.approx(RATE / 3, rel=0.05)
+    first = min(fetched.result().arrivals[0][0] for fetched in going.values())
+    last = max(fetched.result().arrivals[-1][0] for fetched in going.values())
+    total = 3 * size / (last - first)
+    figures.add("pinned, the three of them together (asked 32000)", total, "B/s")
+    assert total == pytest.approx(RATE, rel=0.02)
+
+
+@pytest.mark.parametrize("proxy", ["passthrough"], indirect=True)
 def test_it_is_that_host_only_and_who_trusts_us_goes_on_being_looked_into(
     proxy: RunningProxy, origin: WaysOrigin
 ) -> None:
     web = app(proxy, origin, "http/1.1")
-    trusting = ways.over_tls(ways.through_connect(proxy.port), proxy.ca_path, "http/1.1")
+    trusting = ways_dial.over_tls(ways_dial.through_connect(proxy.port), proxy.ca_path, "http/1.1")
     assert ways.http1_get(trusting, FREE, 443, "/bytes/10").size == 10
     with pytest.raises(ssl.SSLCertVerificationError):
         ways.http1_get(web, HOST, 443, "/bytes/10")
@@ -104,9 +140,9 @@ def test_an_app_that_compares_after_the_handshake_works_from_its_third_try_on(
     proxy: RunningProxy, origin: WaysOrigin
 ) -> None:
     """It trusts the device's authorities, ours among them, and has a list of its own besides."""
-    pins = ways.pinned_to(ways.through_connect(proxy.port), proxy.ca_path, origin.ca_path)
+    pins = ways_dial.pinned_to(ways_dial.through_connect(proxy.port), proxy.ca_path, origin.ca_path)
     for _ in range(2):
-        with pytest.raises(ways.PinMismatchError):
+        with pytest.raises(ways_dial.PinMismatchError):
             ways.own_get(pins, HOST, 7443, 10)
     assert ways.own_get(pins, HOST, 7443, 10).size == 10
 
@@ -115,16 +151,20 @@ def test_an_app_that_compares_after_the_handshake_works_from_its_third_try_on(
 def test_a_client_that_hangs_up_now_and_then_goes_on_being_looked_into(
     proxy: RunningProxy, origin: WaysOrigin
 ) -> None:
-    connect = ways.through_connect(proxy.port)
-    trusting = {alpn: ways.over_tls(connect, proxy.ca_path, alpn) for alpn in ("h2", "http/1.1")}
-    pins = ways.pinned_to(connect, proxy.ca_path, origin.ca_path)
+    connect = ways_dial.through_connect(proxy.port)
+    trusting = {
+        alpn: ways_dial.over_tls(connect, proxy.ca_path, alpn) for alpn in ("h2", "http/1.1")
+    }
+    pins = ways_dial.pinned_to(connect, proxy.ca_path, origin.ca_path)
     for talk in (
         lambda: ways.http1_get(trusting["http/1.1"], HOST, 443, "/bytes/10"),
         lambda: ways.http2_get(trusting["h2"], HOST, 443, "/bytes/10"),
-        lambda: ways.own_get(ways.over_tls(connect, proxy.ca_path), HOST, 7443, 10),
+        lambda: ways.own_get(ways_dial.over_tls(connect, proxy.ca_path), HOST, 7443, 10),
         lambda: ways.http1_get(trusting["http/1.1"], HOST, 443, "/bytes/10"),
     ):
-        with pytest.raises(ways.PinMismatchError):  # each time anew: nothing is held against it
+        with pytest.raises(
+            ways_dial.PinMismatchError
+        ):  # each time anew: nothing is held against it
             ways.own_get(pins, HOST, 7443, 10)
         assert talk().size == 10
 

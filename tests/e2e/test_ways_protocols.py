@@ -19,6 +19,7 @@ from mitmthrottle.lab.noise import noise
 from mitmthrottle.lab.proxy import RunningProxy, running_proxy
 
 from . import ways_clients as ways
+from . import ways_dial, ways_http3
 from .figures import Figures
 from .process import resident_bytes
 from .ways_browser import chromium, new_page
@@ -83,29 +84,40 @@ def ways_(origin: WaysOrigin, policy: Callable[[str], Path]) -> Iterator[Ways]:
 
 def test_each_protocol_at_its_rate_to_the_last_byte(ways_: Ways, figures: Figures) -> None:
     origin, proxy = ways_.origin, ways_.proxy
-    connect = ways.through_connect(proxy.port)
-    opened = ways.over_tls(connect, proxy.ca_path, "http/1.1")
-    hidden = ways.over_tls(connect, origin.ca_path)  # only the origin's own certificate will do
+    connect = ways_dial.through_connect(proxy.port)
+    opened = ways_dial.over_tls(connect, proxy.ca_path, "http/1.1")
+    hidden = ways_dial.over_tls(
+        connect, origin.ca_path
+    )  # only the origin's own certificate will do
     events = SIZE // len(event(100))
     down: dict[str, Callable[[], ways.Arrived]] = {
         "HTTP/1.1": lambda: ways.http1_get(opened, SLOW, 443, f"/bytes/{SIZE}"),
         "HTTP/2": lambda: ways.http2_get(
-            ways.over_tls(connect, proxy.ca_path, "h2"), SLOW, 443, f"/bytes/{SIZE}"
+            ways_dial.over_tls(connect, proxy.ca_path, "h2"), SLOW, 443, f"/bytes/{SIZE}"
         ),
-        "HTTP/3": lambda: ways.http3_get(ways_.quic_port, SLOW, f"/bytes/{SIZE}", proxy.ca_path),
+        "HTTP/3": lambda: ways_http3.http3_get(
+            ways_.quic_port, SLOW, f"/bytes/{SIZE}", proxy.ca_path
+        ),
         "server-sent events": lambda: ways.http1_get(opened, SLOW, 443, f"/events/{events}"),
         "WebSocket": lambda: ways.WebSocket(opened, SLOW, 443).get(SIZE),
         "opaque TLS": lambda: ways.own_get(hidden, HIDDEN, 7443, SIZE),
         "another protocol in TLS that was opened": lambda: ways.own_get(
-            ways.over_tls(connect, proxy.ca_path), SLOW, 7443, SIZE
+            ways_dial.over_tls(connect, proxy.ca_path), SLOW, 7443, SIZE
         ),
         "plain TCP": lambda: ways.own_get(connect, SLOW, 7000, SIZE),
     }
     body = noise(0, SIZE)
     up: dict[str, Callable[[], ways.Sent]] = {
         "HTTP/1.1": lambda: ways.http1_put(opened, SLOW, 443, body),
+        "HTTP/2": lambda: ways.http2_put(
+            ways_dial.over_tls(connect, proxy.ca_path, "h2"), SLOW, 443, body
+        ),
+        "HTTP/3": lambda: ways_http3.http3_put(ways_.quic_port, SLOW, body, proxy.ca_path),
         "WebSocket": lambda: ways.WebSocket(opened, SLOW, 443).put(body),
         "opaque TLS": lambda: ways.own_put(hidden, HIDDEN, 7443, body),
+        "another protocol in TLS that was opened": lambda: ways.own_put(
+            ways_dial.over_tls(connect, proxy.ca_path), SLOW, 7443, body
+        ),
         "plain TCP": lambda: ways.own_put(connect, SLOW, 7000, body),
     }
     with ThreadPoolExecutor(len(down) + len(up)) as pool:
@@ -130,13 +142,13 @@ def test_each_protocol_at_its_rate_to_the_last_byte(ways_: Ways, figures: Figure
 
 def test_a_host_without_a_rule_is_not_touched_in_any_protocol(ways_: Ways) -> None:
     proxy = ways_.proxy
-    connect = ways.through_connect(proxy.port)
-    opened = ways.over_tls(connect, proxy.ca_path, "http/1.1")
+    connect = ways_dial.through_connect(proxy.port)
+    opened = ways_dial.over_tls(connect, proxy.ca_path, "http/1.1")
     for fetch in (
         lambda: ways.http1_get(opened, FREE, 443, f"/bytes/{SIZE}"),
-        lambda: ways.http3_get(ways_.quic_port, FREE, f"/bytes/{SIZE}", proxy.ca_path),
+        lambda: ways_http3.http3_get(ways_.quic_port, FREE, f"/bytes/{SIZE}", proxy.ca_path),
         lambda: ways.WebSocket(opened, FREE, 443).get(SIZE),
-        lambda: ways.own_get(ways.over_tls(connect, proxy.ca_path), FREE, 7443, SIZE),
+        lambda: ways.own_get(ways_dial.over_tls(connect, proxy.ca_path), FREE, 7443, SIZE),
         lambda: ways.own_get(connect, FREE, 7000, SIZE),
     ):
         start = time.perf_counter()
@@ -147,7 +159,9 @@ def test_a_host_without_a_rule_is_not_touched_in_any_protocol(ways_: Ways) -> No
 
 def test_events_below_the_rate_come_as_they_are_sent(ways_: Ways, figures: Figures) -> None:
     """Ten a second of 800 bytes, at four times that rate."""
-    opened = ways.over_tls(ways.through_connect(ways_.proxy.port), ways_.proxy.ca_path, "http/1.1")
+    opened = ways_dial.over_tls(
+        ways_dial.through_connect(ways_.proxy.port), ways_.proxy.ca_path, "http/1.1"
+    )
     arrived = ways.http1_get(opened, SLOW, 443, "/slow-events/20")
     assert EVENT_BYTES < len(event(0)) < 1000
     gaps = [b - a for (a, _), (b, _) in zip(arrived.arrivals, arrived.arrivals[1:], strict=False)]
@@ -158,9 +172,9 @@ def test_events_below_the_rate_come_as_they_are_sent(ways_: Ways, figures: Figur
 
 def test_what_is_relayed_waits_in_bounded_memory(ways_: Ways, figures: Figures) -> None:
     """60 bodies of 20 MB that nobody lets through: their senders are stopped."""
-    connect = ways.through_connect(ways_.proxy.port)
-    hidden = ways.over_tls(connect, ways_.origin.ca_path)
-    opened = ways.over_tls(connect, ways_.proxy.ca_path, "http/1.1")
+    connect = ways_dial.through_connect(ways_.proxy.port)
+    hidden = ways_dial.over_tls(connect, ways_.origin.ca_path)
+    opened = ways_dial.over_tls(connect, ways_.proxy.ca_path, "http/1.1")
     ways.own_get(hidden, HIDDEN, 7443, 10)
     before = resident_bytes(ways_.proxy.pid)
     socks = []
@@ -203,13 +217,17 @@ def test_quic_is_refused_and_no_longer_offered_where_that_was_chosen(
         resolve=origin.resolve,
         options=[*with_quic(origin, port), "--set", "throttle_quic=block"],
     ) as proxy:
-        opened = ways.over_tls(ways.through_connect(proxy.port), proxy.ca_path, "http/1.1")
+        opened = ways_dial.over_tls(
+            ways_dial.through_connect(proxy.port), proxy.ca_path, "http/1.1"
+        )
         arrived = ways.http1_get(opened, FREE, 443, "/")
         assert arrived.headers["alt-svc"] == 'h2=":443"; ma=60'
         with pytest.raises(ConnectionError):
-            ways.http3_get(port, FREE, "/bytes/10", proxy.ca_path)
+            ways_http3.http3_get(port, FREE, "/bytes/10", proxy.ca_path, idle_s=2.0)
 
 
 def test_otherwise_quic_is_offered_as_the_origin_does(ways_: Ways) -> None:
-    opened = ways.over_tls(ways.through_connect(ways_.proxy.port), ways_.proxy.ca_path, "http/1.1")
+    opened = ways_dial.over_tls(
+        ways_dial.through_connect(ways_.proxy.port), ways_.proxy.ca_path, "http/1.1"
+    )
     assert ways.http1_get(opened, FREE, 443, "/").headers["alt-svc"] == ALT_SVC

@@ -1,40 +1,24 @@
 """Clients for every protocol that the throttle may meet, each of which notes when what came.
 
-Rule: a client connects by the function that it is given, so that each mode of the proxy can be
-tried with each protocol; what it returns is what arrived, never what was asked for.
+Rule: a client connects by the way that it is given (`ways_dial`); what it returns is what arrived,
+never what was asked for.
 """
 
 from __future__ import annotations
 
-import asyncio
 import hashlib
 import json
 import socket
-import ssl
 import time
-from collections.abc import Callable
 from dataclasses import dataclass, field
-from pathlib import Path
-from typing import Any
 
 import h2.config
 import h2.connection
 import h2.events
-from aioquic.asyncio import connect as quic_connect
-from aioquic.asyncio.protocol import QuicConnectionProtocol
-from aioquic.h3.connection import H3_ALPN, H3Connection
-from aioquic.h3.events import DataReceived, HeadersReceived
-from aioquic.quic.configuration import QuicConfiguration
-from aioquic.quic.connection import QuicConnection
-from aioquic.quic.events import QuicEvent
 from wsproto.connection import Connection, ConnectionType
 from wsproto.events import BytesMessage, TextMessage
 
-from mitmthrottle.lab.netns import inside
-
-TIMEOUT_S = 60.0
-Dial = Callable[[str, int], socket.socket]
-"""A host name and a port to a TCP connection, through the proxy."""
+from .ways_dial import Dial, read_exactly, read_head
 
 
 @dataclass
@@ -67,110 +51,26 @@ class Arrived:
 
 @dataclass(frozen=True, slots=True)
 class Sent:
-    """A body as the origin says that it came, and the rate from its first byte to the answer."""
+    """A body as the origin says that it came; its rate as the origin says too, or from its first
+    byte to the answer."""
 
     digest: str
     rate_bytes_per_s: float
 
-
-# -- dialling
-
-
-def direct(address: str = "127.0.0.1", ports: dict[int, int] | None = None) -> Dial:
-    """No proxy, as far as the client knows: that address, and perhaps another port."""
-
-    def dial(host: str, port: int) -> socket.socket:
-        return _tcp(address, (ports or {}).get(port, port))
-
-    return dial
+    @classmethod
+    def as_told(cls, answer: bytes) -> Sent:
+        told = json.loads(answer)
+        return cls(told["sha256"], told["bytes_per_s"])
 
 
-def on_the_machine(namespace: str, dial: Dial) -> Dial:
-    """The same, on a machine that is a network namespace."""
-
-    def there(host: str, port: int) -> socket.socket:
-        with inside(namespace):
-            return dial(host, port)
-
-    return there
-
-
-def through_connect(proxy_port: int) -> Dial:
-    """Through an HTTP proxy's CONNECT."""
-
-    def dial(host: str, port: int) -> socket.socket:
-        sock = _tcp("127.0.0.1", proxy_port)
-        sock.sendall(f"CONNECT {host}:{port} HTTP/1.1\r\nHost: {host}:{port}\r\n\r\n".encode())
-        head = _head(sock)
-        if b" 200 " not in head.split(b"\r\n", 1)[0]:
-            raise ConnectionError(f"CONNECT was answered with {head!r}")
-        return sock
-
-    return dial
-
-
-def through_socks(proxy_port: int) -> Dial:
-    """Through a SOCKS5 proxy, which is told the name (RFC 1928)."""
-
-    def dial(host: str, port: int) -> socket.socket:
-        sock = _tcp("127.0.0.1", proxy_port)
-        sock.sendall(b"\x05\x01\x00")
-        if _exactly(sock, 2) != b"\x05\x00":
-            raise ConnectionError("SOCKS5 wants more than we have")
-        name = host.encode()
-        sock.sendall(b"\x05\x01\x00\x03" + bytes((len(name),)) + name + port.to_bytes(2))
-        answer = _exactly(sock, 10)
-        if answer[1]:
-            raise ConnectionError(f"SOCKS5 says {answer[1]}")
-        return sock
-
-    return dial
-
-
-def over_tls(dial: Dial, ca_path: Path, alpn: str | None = None) -> Dial:
-    """TLS in what is dialled, for the name; `alpn` must be agreed on."""
-    trust = ssl.create_default_context(cafile=ca_path)
-    if alpn:
-        trust.set_alpn_protocols([alpn])
-
-    def secure(host: str, port: int) -> socket.socket:
-        sock = trust.wrap_socket(dial(host, port), server_hostname=host)
-        if sock.selected_alpn_protocol() != alpn:
-            raise ConnectionError(f"got {sock.selected_alpn_protocol()}, not {alpn}")
-        return sock
-
-    return secure
-
-
-class PinMismatchError(ConnectionError):
-    """The certificate is a trusted one, and not the one that an app insists on."""
-
-
-def pinned_to(dial: Dial, trusted: Path, insisted_on: Path) -> Dial:
-    """TLS as an app does that trusts both authorities, and when the handshake is through hangs up
-    without a word if the certificate is not by the second one."""
-    trust = ssl.create_default_context(cafile=trusted)
-    trust.load_verify_locations(insisted_on)
-    (issuer,) = ssl.create_default_context(cafile=insisted_on).get_ca_certs()
-
-    def secure(host: str, port: int) -> socket.socket:
-        sock = trust.wrap_socket(dial(host, port), server_hostname=host)
-        if (sock.getpeercert() or {}).get("issuer") != issuer["subject"]:
-            sock.close()
-            raise PinMismatchError(host)
-        return sock
-
-    return secure
-
-
-# -- protocols
-
-
-def own_get(dial: Dial, host: str, port: int, count: int) -> Arrived:
-    """The origin's own protocol, which nobody else knows."""
+def own_get(dial: Dial, host: str, port: int, count: int, *, last_word: bool = False) -> Arrived:
+    """The origin's own protocol, which nobody else knows.  `last_word`: the client closes its side
+    once it has asked."""
     arrived = Arrived()
     with dial(host, port) as sock:
         sock.sendall(b"?%d\n" % count)
+        if last_word:
+            sock.shutdown(socket.SHUT_WR)
         while arrived.size < count and (data := sock.recv(1 << 16)):
             arrived.add(data)
     return arrived
@@ -180,7 +80,7 @@ def own_put(dial: Dial, host: str, port: int, body: bytes) -> Sent:
     with dial(host, port) as sock:
         start = time.perf_counter()
         sock.sendall(b"!%d\n" % len(body) + body)
-        digest = _exactly(sock, 64).decode()
+        digest = read_exactly(sock, 64).decode()
         return Sent(digest, len(body) / (time.perf_counter() - start))
 
 
@@ -189,7 +89,7 @@ def http1_get(dial: Dial, host: str, port: int, path: str) -> Arrived:
     arrived = Arrived()
     with dial(host, port) as sock:
         sock.sendall(f"GET {path} HTTP/1.1\r\nHost: {host}\r\nConnection: close\r\n\r\n".encode())
-        head, _, rest = _head(sock).partition(b"\r\n\r\n")
+        head, _, rest = read_head(sock).partition(b"\r\n\r\n")
         lines = head.decode().split("\r\n")
         arrived.headers = {
             name.lower(): value for name, value in (line.split(": ", 1) for line in lines[1:])
@@ -205,13 +105,11 @@ def http1_get(dial: Dial, host: str, port: int, path: str) -> Arrived:
 def http1_put(dial: Dial, host: str, port: int, body: bytes) -> Sent:
     with dial(host, port) as sock:
         head = f"PUT /sink HTTP/1.1\r\nHost: {host}\r\nContent-Length: {len(body)}\r\n\r\n"
-        start = time.perf_counter()
         sock.sendall(head.encode() + body)
-        answer = _head(sock)
-        taken = time.perf_counter() - start
+        answer = read_head(sock)
         while b"}" not in answer:
             answer += sock.recv(1 << 16)
-        return Sent(json.loads(answer.partition(b"\r\n\r\n")[2])["sha256"], len(body) / taken)
+        return Sent.as_told(answer.partition(b"\r\n\r\n")[2])
 
 
 def http2_get(dial: Dial, host: str, port: int, path: str) -> Arrived:
@@ -238,6 +136,29 @@ def http2_get(dial: Dial, host: str, port: int, path: str) -> Arrived:
     return arrived
 
 
+def http2_put(dial: Dial, host: str, port: int, body: bytes) -> Sent:
+    answer, sent = b"", 0
+    with dial(host, port) as sock:
+        http = h2.connection.H2Connection(h2.config.H2Configuration(header_encoding="utf-8"))
+        http.initiate_connection()
+        head = {":method": "PUT", ":scheme": "https", ":authority": host, ":path": "/sink"}
+        http.send_headers(1, list(head.items()))
+        while True:
+            while sent < len(body) and (room := http.local_flow_control_window(1)):
+                size = min(room, http.max_outbound_frame_size, len(body) - sent)
+                http.send_data(1, body[sent : sent + size], end_stream=sent + size == len(body))
+                sent += size
+            sock.sendall(http.data_to_send())
+            data = sock.recv(1 << 16)
+            if not data:
+                raise ConnectionError(f"closed after {answer!r}")
+            for event in http.receive_data(data):
+                if isinstance(event, h2.events.DataReceived):
+                    answer += event.data or b""
+                elif isinstance(event, h2.events.StreamEnded):
+                    return Sent.as_told(answer)
+
+
 class WebSocket:
     """An open WebSocket."""
 
@@ -249,7 +170,7 @@ class WebSocket:
             "Sec-WebSocket-Version: 13\r\nSec-WebSocket-Key: dGhlIHNhbXBsZSBub25jZQ==\r\n"
             "\r\n".encode()
         )
-        head = _head(self.sock)
+        head = read_head(self.sock)
         if b" 101 " not in head.split(b"\r\n", 1)[0]:
             raise ConnectionError(f"the upgrade was answered with {head!r}")
 
@@ -280,59 +201,6 @@ class WebSocket:
         self.sock.close()
 
 
-class _Http3(QuicConnectionProtocol):
-    """One request."""
-
-    def __init__(self, quic: QuicConnection, *arguments: Any, **options: Any) -> None:
-        super().__init__(quic, *arguments, **options)
-        self.http = H3Connection(quic)
-        self.arrived = Arrived()
-        self.finished = asyncio.Event()
-
-    def get(self, host: str, path: str) -> None:
-        head = {":method": "GET", ":scheme": "https", ":authority": host, ":path": path}
-        self.http.send_headers(
-            self._quic.get_next_available_stream_id(),
-            [(name.encode(), value.encode()) for name, value in head.items()],
-            end_stream=True,
-        )
-        self.transmit()
-
-    def quic_event_received(self, event: QuicEvent) -> None:
-        for each in self.http.handle_event(event):
-            if isinstance(each, HeadersReceived):
-                self.arrived.headers = {
-                    name.decode(): value.decode() for name, value in each.headers
-                }
-            elif isinstance(each, DataReceived):
-                self.arrived.add(each.data)
-                if each.stream_ended:
-                    self.finished.set()
-
-
-def http3_get(
-    port: int, host: str, path: str, ca_path: Path, address: str = "127.0.0.1"
-) -> Arrived:
-    """HTTP/3 at that address, asking for that name. Raises ConnectionError if there is none."""
-
-    async def fetch() -> Arrived:
-        configuration = QuicConfiguration(alpn_protocols=H3_ALPN, server_name=host)
-        configuration.load_verify_locations(str(ca_path))
-        configuration.idle_timeout = 4.0
-        async with quic_connect(
-            address, port, configuration=configuration, create_protocol=_Http3
-        ) as quic:
-            assert isinstance(quic, _Http3)
-            quic.get(host, path)
-            await asyncio.wait_for(quic.finished.wait(), TIMEOUT_S)
-            return quic.arrived
-
-    return asyncio.run(fetch())
-
-
-# -- pieces
-
-
 class _Chunks:
     """What is in a chunked body."""
 
@@ -350,29 +218,3 @@ class _Chunks:
             out += rest[:size]
             self._raw = rest[size + 2 :]
         return out
-
-
-def _tcp(address: str, port: int) -> socket.socket:
-    sock = socket.create_connection((address, port), TIMEOUT_S)
-    sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
-    return sock
-
-
-def _head(sock: socket.socket) -> bytes:
-    head = b""
-    while b"\r\n\r\n" not in head:
-        data = sock.recv(1 << 16)
-        if not data:
-            raise ConnectionError(f"closed after {head!r}")
-        head += data
-    return head
-
-
-def _exactly(sock: socket.socket, count: int) -> bytes:
-    data = b""
-    while len(data) < count:
-        more = sock.recv(count - len(data))
-        if not more:
-            raise ConnectionError(f"closed after {data!r}")
-        data += more
-    return data

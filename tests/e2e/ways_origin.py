@@ -17,6 +17,7 @@ import json
 import socket
 import ssl
 import threading
+import time
 from base64 import b64encode
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
@@ -77,10 +78,10 @@ class WaysOrigin:
 
 @contextlib.contextmanager
 def running_ways_origin(
-    folder: Path, hosts: Sequence[str], *, quic_address: str | None = None
+    folder: Path, hosts: Sequence[str], *, quic_addresses: Sequence[str] = ()
 ) -> Iterator[WaysOrigin]:
     """On free ports of 127.0.0.1; on a machine of its own, on the usual ports of every address, but
-    for QUIC of this one (what answers from any address answers from the wrong one)."""
+    for QUIC of these (what answers from any address answers from the wrong one)."""
     authority = trustme.CA()
     authority.cert_pem.write_to_path(folder / "ca.pem")
     pem = folder / "certificate.pem"
@@ -88,21 +89,23 @@ def running_ways_origin(
     certificate.private_key_and_cert_chain_pem.write_to_path(pem)
     trust = ssl.create_default_context(ssl.Purpose.CLIENT_AUTH)
     trust.load_cert_chain(pem)
-    usual = USUAL if quic_address else (0,) * len(USUAL)
-    address = "0.0.0.0" if quic_address else "127.0.0.1"
+    usual = USUAL if quic_addresses else (0,) * len(USUAL)
+    address = "0.0.0.0" if quic_addresses else "127.0.0.1"
     listeners = [socket.create_server((address, port)) for port in usual]
     for each in listeners:  # accepted sockets inherit it
         each.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
-    datagrams = socket.socket(socket.AF_INET, socket.SOCK_DGRAM)
-    datagrams.bind((quic_address or address, usual[0]))
+    datagrams = []
+    for at in quic_addresses or (address,):
+        datagrams.append(socket.socket(socket.AF_INET, socket.SOCK_DGRAM))
+        datagrams[-1].bind((at, usual[0]))
     https, http, tls, tcp = (each.getsockname()[1] for each in listeners)
-    origin = WaysOrigin(https, http, datagrams.getsockname()[1], tls, tcp, folder / "ca.pem")
+    origin = WaysOrigin(https, http, datagrams[0].getsockname()[1], tls, tcp, folder / "ca.pem")
     config = Config()
     config.certfile = config.keyfile = str(pem)
     config.alpn_protocols = ["h2", "http/1.1"]
     config.bind = [f"fd://{listeners[0].detach()}"]
     config.insecure_bind = [f"fd://{listeners[1].detach()}"]
-    config.quic_bind = [f"fd://{datagrams.detach()}"]
+    config.quic_bind = [f"fd://{each.detach()}" for each in datagrams]
     config.alt_svc_headers = [ALT_SVC]
     config.websocket_max_message_size = 1 << 24
     config.graceful_timeout = 0.5
@@ -186,17 +189,22 @@ async def _application(scope: Any, receive: Any, send: Any) -> None:
 
 
 async def _http(scope: Any, receive: Any, send: Any) -> None:
-    """/bytes/N, /events/N (server-sent), /slow-events/N (ten a second), PUT /sink, `PAGES`."""
+    """/bytes/N, /events/N (server-sent), /slow-events/N (ten a second), `PAGES`; PUT /sink tells
+    what has come, and how fast from the first arrival to the last, the first not counted."""
     path = scope["path"].split("/")
     if path[1] == "sink":
-        seen, size = hashlib.sha256(), 0
+        seen, size, first, began, ended = hashlib.sha256(), 0, 0, 0.0, 0.0
         while True:
             message = await receive()
-            seen.update(message.get("body", b""))
-            size += len(message.get("body", b""))
+            if data := message.get("body"):
+                seen.update(data)
+                size += len(data)
+                ended = time.perf_counter()
+                first, began = (first, began) if first else (len(data), ended)
             if not message.get("more_body"):
                 break
-        body = json.dumps({"sha256": seen.hexdigest(), "size": size}).encode()
+        rate = (size - first) / (ended - began) if ended > began else 0.0
+        body = json.dumps({"sha256": seen.hexdigest(), "bytes_per_s": rate}).encode()
         await _start(send, "application/json", len(body))
         await send({"type": "http.response.body", "body": body, "more_body": False})
         return

@@ -23,14 +23,6 @@ FAR = "198.18.2.2"  # a further address of the origin
 _START_S = 10.0
 
 
-@contextlib.contextmanager
-def far_address(net: Net) -> Iterator[None]:
-    """Give the origin that address."""
-    _run("ip", "-n", net.origin, "addr", "add", f"{FAR}/32", "dev", "lo")
-    _run("ip", "-n", net.router, "route", "add", f"{FAR}/32", "via", "198.18.1.2")
-    yield
-
-
 def make_keys(folder: Path) -> Path:
     """What mitmproxy's `--mode wireguard:PATH` reads."""
     genkey = mitmproxy_rs.wireguard.genkey

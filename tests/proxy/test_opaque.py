@@ -180,6 +180,16 @@ def tunnelled(r: Relay, *, sni: str | None, method: str = "CONNECT", host: str =
     r.layer.context.layers[:0] = outside.layers
 
 
+def test_a_wait_for_the_first_byte_earns_nothing() -> None:
+    with relay(SLOW, NAMED) as r:
+        r.say(r.client, b"?")
+        r.pass_time(5.0)
+        r.say(r.server, DATA)
+        assert len(r.got(r.client)) == pytest.approx(0.025 * 8000, abs=1)  # a beginner's share
+        r.pass_time(1.0)
+        assert len(r.got(r.client)) == pytest.approx(8000, rel=0.06)
+
+
 def test_who_has_authenticated_shares_its_budgets_with_its_requests() -> None:
     with relay(with_effect("rate: {limit: 8 kB/s, per: client}"), NAMED) as r:
         auth = ProxyAuth()

@@ -50,7 +50,7 @@ class Request:
     end_s: float | None
     """None: it was under way when the visit ended"""
     bytes: int | None
-    """of the body as it was sent, compressed if it was; None where nothing tells"""
+    """of the body as the proxy sent it, compressed if it was; None where nothing tells"""
     status: int | None
     failure: str | None = None
     cached: bool = False

@@ -1,7 +1,7 @@
 """Medians, spreads and differences: what the runs say together.
 
-Rule: pure arithmetic. A difference counts as one only where no run with the policy is within
-the range of the runs without it; with one run each nobody can tell, and it is not claimed.
+Rule: pure arithmetic. A difference counts as one only where the runs of a kind differ less among
+themselves than the two kinds do; one run each cannot tell.
 """
 
 from __future__ import annotations
@@ -97,6 +97,10 @@ class Spread:
         return max(self.values)
 
     @property
+    def width(self) -> float:
+        return 0.0 if self.low == self.high else self.high - self.low  # both may be infinite
+
+    @property
     def missed(self) -> int:
         """in how many runs it did not happen"""
         return sum(math.isinf(value) for value in self.values)
@@ -125,10 +129,12 @@ class Figure:
 
     @property
     def clear(self) -> bool | None:
-        """Whether the ranges are apart; None where one run each cannot tell."""
+        """Whether the ranges are further apart than either is wide; None: one run each cannot
+        tell. Of three runs each of the same, less than one in a hundred is called different."""
         if len(self.without.values) < 2 or len(self.with_.values) < 2:
             return None
-        return self.with_.low > self.without.high or self.with_.high < self.without.low
+        gap = max(self.with_.low - self.without.high, self.without.low - self.with_.high)
+        return gap > max(self.without.width, self.with_.width)
 
 
 def figures(comparison: Comparison) -> list[Figure]:

@@ -18,7 +18,7 @@ from playwright.async_api import CDPSession, Error
 
 from mitmthrottle.compare.facts import Frame
 
-MAX_SLOTS = 16
+MAX_SLOTS = 24
 MAX_PICTURE_BYTES = 60_000
 """A picture that is larger is left out of the report: so its size is bounded."""
 

@@ -153,6 +153,7 @@ class Row:
     host: str
     kind: str
     size: str
+    """empty where nothing tells"""
     note: str
     """what is out of the ordinary: a failure, a status, the cache"""
     slowed: Slowed | None
@@ -161,6 +162,8 @@ class Row:
 
 @dataclass(frozen=True, slots=True)
 class Waterfall:
+    tick: float
+    """from one mark of the axis to the next"""
     ticks: list[tuple[float, str]]
     rows: list[Row]
     left_out: int
@@ -191,7 +194,11 @@ def waterfall(runs: Mapping[Variant, Run]) -> Waterfall:
         others = [n for n, row in enumerate(rows) if row.slowed is None]
         chosen = sorted([*slowed, *others[: MAX_ROWS - len(slowed)]])
         kept = [rows[n] for n in chosen]
-    return Waterfall(_ticks(length_s), kept, len(rows) - len(kept))
+    step_s = next((step for step in _TICKS_S if length_s / step <= 8), _TICKS_S[-1])
+    ticks = [
+        (n * step_s / length_s, f"{n * step_s:g} s") for n in range(int(length_s / step_s) + 1)
+    ]
+    return Waterfall(step_s / length_s, ticks, kept, len(rows) - len(kept))
 
 
 def _end_s(request: Request, run: Run) -> float:
@@ -235,11 +242,6 @@ def _row(request: Request, bars: dict[Variant, Bar], note: str) -> Row:
 
 def _shortened(name: str, length: int = 40) -> str:
     return name if len(name) <= length else f"{name[: length - 13]}…{name[-12:]}"
-
-
-def _ticks(length_s: float) -> list[tuple[float, str]]:
-    step = next((step for step in _TICKS_S if length_s / step <= 8), _TICKS_S[-1])
-    return [(n * step / length_s, f"{n * step:g} s") for n in range(int(length_s / step) + 1)]
 
 
 # -- the runs of one figure

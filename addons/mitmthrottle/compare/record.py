@@ -61,8 +61,8 @@ def assign(requests: Sequence[Request], lines: Iterable[Line], origin: float) ->
         number = found[0]
         candidates.remove(number)
         request = requests[number]
-        size = line.bytes if request.bytes is None else request.bytes
-        result[number] = replace(request, slowed=line.slowed, bytes=size)
+        # Of the body alone, and also where the browser went before the end.
+        result[number] = replace(request, slowed=line.slowed, bytes=line.bytes)
     return result
 
 

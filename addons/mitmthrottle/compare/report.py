@@ -17,7 +17,6 @@ from mitmthrottle.compare import layout, words
 from mitmthrottle.compare.chromium import PROFILES
 from mitmthrottle.compare.facts import VARIANTS, Comparison, Frame
 from mitmthrottle.compare.figures import METRICS, figures, rule_figures, typical
-from mitmthrottle.policy.units import format_rate
 
 _HERE = Path(__file__).parent
 _MAX_POLICY_CHARS = 20_000
@@ -35,7 +34,7 @@ def report(comparison: Comparison) -> str:
     environment.filters.update(
         seconds=words.seconds,
         size=words.size,
-        rate=format_rate,
+        rate=words.rate,
         data_uri=_data_uri,
         percent=lambda part: f"{100 * part:.2f}%",
     )
@@ -56,6 +55,7 @@ def report(comparison: Comparison) -> str:
         waterfall=layout.waterfall(shown),
         figures=table,
         amount=words.amount,
+        span=words.span,
         difference=words.difference,
         dots=layout.dots,
         rules=rule_figures(comparison),

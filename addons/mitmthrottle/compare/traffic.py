@@ -45,6 +45,13 @@ class Traffic:
     def count(self) -> int:
         return len(self._entries)
 
+    @property
+    def media_under_way(self) -> bool:
+        return any(
+            entry.state == "under way" and entry.request.resource_type == "media"
+            for entry in self._entries.values()
+        )
+
     def quiet_s(self) -> float:
         """For how long nothing was asked for or under way that a page waits for; 0: not so."""
         if any(

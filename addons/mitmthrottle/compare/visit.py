@@ -24,6 +24,7 @@ from mitmthrottle.compare.traffic import Traffic
 
 _QUIET_S = 1.0
 _LOOK_S = 0.25
+_MEDIA_END_S = 0.5
 _MAX_ERRORS = 20
 _MAX_ERROR_CHARS = 500
 _PICTURE = {"phone": (192, 430), "desktop": (320, 200)}
@@ -75,8 +76,12 @@ async def visit(
         say(f"{time.time() - began:.0f} s, {traffic.count} requests")
         await asyncio.sleep(_LOOK_S)
         settled = await _has_settled(page, traffic)
+    if settled:
+        await _let_media_end(traffic)
     watched_s = time.time() - began
     facts = await _facts(page) if failure is None else None
+    if failure is None and facts is None:
+        failure = "it has crashed, or its scripts never pause"
     origin = facts["origin"] / 1000 if facts else began
     videos = await _videos(page, origin, watched_s) if failure is None else ()
 
@@ -142,6 +147,13 @@ async def _has_settled(page: Page, traffic: Traffic) -> bool:
     except Error:  # it is just going to another page
         return False
     return not any(video["under_way"] for video in await _seen_videos(page))
+
+
+async def _let_media_end(traffic: Traffic) -> None:
+    """A video that has all its data is a moment ahead of its request's last event."""
+    until = time.monotonic() + _MEDIA_END_S
+    while traffic.media_under_way and time.monotonic() < until:
+        await asyncio.sleep(_LOOK_S / 5)
 
 
 async def _facts(page: Page) -> dict[str, Any] | None:

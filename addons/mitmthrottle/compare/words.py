@@ -9,6 +9,7 @@ import math
 
 from mitmthrottle.compare.facts import Comparison
 from mitmthrottle.compare.figures import Figure, Unit, figures
+from mitmthrottle.policy.units import format_rate
 
 
 def amount(value: float, unit: Unit) -> str:
@@ -25,6 +26,16 @@ def amount(value: float, unit: Unit) -> str:
     return f"{value:g}"
 
 
+def span(low: float, high: float, unit: Unit) -> str:
+    """
+    >>> span(0.31, 1.2, "s"), span(2.0, 5.0, "count"), span(1.0, math.inf, "s")
+    ('0.31–1.20 s', '2–5', '1.00 s–not in time')
+    """
+    first, last = amount(low, unit).rsplit(" ", 1), amount(high, unit).rsplit(" ", 1)
+    same_unit = len(first) == len(last) == 2 and first[1] == last[1]
+    return f"{first[0] if same_unit else amount(low, unit)}–{amount(high, unit)}"
+
+
 def seconds(value: float) -> str:
     return f"{value:.2f} s" if abs(value) < 9.995 else f"{value:.1f} s"
 
@@ -39,6 +50,15 @@ def size(value: float) -> str:
         if value >= factor:
             return f"{value / factor:.3g} {unit}"
     return f"{value:.0f} B"
+
+
+def rate(bytes_per_s: float) -> str:
+    """To three figures: more would pretend to a precision that is not there.
+
+    >>> rate(16_014.3)
+    '128 kbit/s'
+    """
+    return format_rate(float(f"{bytes_per_s * 8:.3g}") / 8)
 
 
 def difference(figure: Figure) -> str:

@@ -101,6 +101,9 @@ def running_proxy(
                 arguments += ["--set", f"lab_resolve={name}={address}:{port}"]
         if policy is not None:
             arguments += ["-s", str(SCRIPT_PATH), "--set", f"throttle_policy={policy}"]
+            if not any(option.startswith("throttle_listen=") for option in options):
+                # Proxies that run at the same time would quarrel over the page's port.
+                arguments += ["--set", "throttle_listen="]
         with log_path.open("wb") as log:
             process = subprocess.Popen(
                 [sys.executable, "-c", START, *arguments, *options],

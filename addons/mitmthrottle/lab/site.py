@@ -77,6 +77,8 @@ def site(hosts: Sequence[str], port: int | None, path: str, query: str) -> Resou
         return of_bytes(content_type, media(name))
     if path in ("/", "/index.html"):
         return of_bytes("text/html; charset=utf-8", _page(hosts, port).encode())
+    if path == "/watch.html":
+        return of_bytes("text/html; charset=utf-8", _watch_page(hosts, port).encode())
     if path == "/style.css":
         return of_bytes("text/css", _STYLE.encode())
     if path == "/app.js":
@@ -118,10 +120,29 @@ def _timeline(hosts: Sequence[str]) -> str:
     return json.dumps({"posts": posts}, indent=1)
 
 
+def _link(hosts: Sequence[str], port: int | None, n: int, path: str) -> str:
+    """To the n-th host, around and around."""
+    suffix = "" if port is None else f":{port}"
+    return escape(f"https://{hosts[n % len(hosts)]}{suffix}{path}")
+
+
+def _watch_page(hosts: Sequence[str], port: int | None) -> str:
+    """A photo and a video that are in view at once: browsers do not stop a silent video that
+    runs out of data where nobody sees it."""
+    return f"""<!doctype html>
+<html lang="en"><head><meta charset="utf-8"><title>Something to watch</title>
+<meta name="viewport" content="width=device-width"><link rel="stylesheet" href="/style.css">
+<link rel="icon" href="data:,"></head><body>
+<h1>Something to watch</h1><p>This text comes with the page.</p>
+<video src="{_link(hosts, port, -1, "/video.mp4")}" muted autoplay playsinline></video>
+<p>And a photo.</p><img src="{_link(hosts, port, 1, "/photo.jpg")}" alt="a fractal">
+</body></html>
+"""
+
+
 def _page(hosts: Sequence[str], port: int | None) -> str:
     def link(n: int, path: str) -> str:
-        suffix = "" if port is None else f":{port}"
-        return escape(f"https://{hosts[n % len(hosts)]}{suffix}{path}")
+        return _link(hosts, port, n, path)
 
     paths = ["/photo-small.jpg", "/photo.jpg", "/photo.jpg", "/photo-large.jpg"]
     photos = "\n".join(

@@ -18,13 +18,14 @@ whether the difference is worth a word. Two things are done otherwise.
 
 from __future__ import annotations
 
-import math
 from collections.abc import Sequence
-from dataclasses import dataclass
 
 import numpy as np
 import numpy.typing as npt
 from scipy import stats
+
+from mitmthrottle.measure.findings import Comparison
+from mitmthrottle.measure.interval import interval
 
 Floats = npt.NDArray[np.float64]
 
@@ -33,33 +34,6 @@ HALVES = 100
 HALF_P_VALUE = 0.05  # Wehe's, within a half
 AREA = 0.1
 """Wehe's: the least area between the distributions that counts, as a part of the larger mean"""
-
-
-@dataclass(frozen=True, slots=True)
-class Interval:
-    """A median and what it lies between with 95 % confidence (from order statistics)."""
-
-    median: float
-    low: float
-    high: float
-
-
-@dataclass(frozen=True, slots=True)
-class Comparison:
-    """Target against control, both in pairs."""
-
-    statistic: float
-    """Kolmogorov and Smirnov's distance, 0 to 1"""
-    p_value: float
-    """by swaps within pairs"""
-    ks_p_value: float
-    """the usual one, as if all samples were independent: far too sure of itself"""
-    area: float
-    """between the two distributions, as a part of the larger mean"""
-    agreement: float
-    """share of random halves of the pairs that find the same difference"""
-    ratio: Interval
-    """target's rate over control's, by pair"""
 
 
 def compare(
@@ -98,36 +72,6 @@ def area(one: Floats, other: Floats) -> float:
     """
     larger = max(float(one.mean()), float(other.mean()))
     return float(stats.wasserstein_distance(one, other)) / larger if larger > 0 else 0.0
-
-
-def interval(values: Sequence[float]) -> Interval:
-    """The median, and the narrowest pair of order statistics that holds it with 95 % confidence.
-
-    No shape of the distribution is assumed. Fewer than six values cannot give it: the ends then
-    are infinitely far.
-
-    >>> interval([5.0, 1.0, 3.0, 2.0, 4.0, 6.0])
-    Interval(median=3.5, low=1.0, high=6.0)
-    """
-    ordered = sorted(values)
-    count = len(ordered)
-    tail, rank = 0.0, -1  # how many may be cut at each end
-    while rank + 1 < count / 2:
-        tail += math.comb(count, rank + 1) / 2**count
-        if 2 * tail > 0.05:
-            break
-        rank += 1
-    middle = float(np.median(ordered))
-    if rank < 0:
-        return Interval(middle, -math.inf, math.inf)
-    return Interval(middle, ordered[rank], ordered[count - 1 - rank])
-
-
-def sign_p_value(more: int, less: int) -> float:
-    """How likely pairs differ so one-sidedly by chance: the two-sided sign test."""
-    if more + less == 0:
-        return 1.0
-    return float(stats.binomtest(more, more + less).pvalue)
 
 
 def _by_swaps(ours: Floats, theirs: Floats, random: np.random.Generator) -> float:

@@ -5,19 +5,18 @@ Rule: what came is kept, whatever ended it; where nothing came, Unmeasurable say
 
 from __future__ import annotations
 
-import ssl
+import random
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import closing
-from dataclasses import dataclass, field
-from pathlib import Path
+from dataclasses import dataclass
 from typing import Any
-from urllib.parse import SplitResult, unquote, urlsplit
 
 import httpcore
 
 from mitmthrottle.measure.faults import Unmeasurable, explained, of_status
 from mitmthrottle.measure.transfer import Ended, Sample, Transfer
+from mitmthrottle.measure.way import Way, checked_url, headers_of, pool_of, shown, target_of
 from mitmthrottle.measure.wire import Elapsed, Log, Wire
 
 TLS_SHARE = 0.9975
@@ -32,35 +31,6 @@ _ANSWER_S = 30.0
 _CHUNK_BYTES = 65_536
 
 
-@dataclass(frozen=True, slots=True)
-class Way:
-    """How to get to what is measured: everything but the URL."""
-
-    proxy: str | None = None
-    headers: Sequence[tuple[str, str]] = ()
-    seconds: float = 5.0
-    """bound of one transfer, from sending the request"""
-    bytes: int = 10_000_000
-    cacert: Path | None = None
-    insecure: bool = False
-    http2: bool = False
-    upload: bool = False
-    resolve: Mapping[tuple[str, int], str] = field(default_factory=dict)
-    """(host, port) -> the address to connect to"""
-
-
-def checked_url(text: str) -> str:
-    """The URL itself. Raises Unmeasurable for what is none."""
-    parts = urlsplit(text) if text.isprintable() else SplitResult("", "", "", "", "")
-    if parts.scheme not in {"http", "https"} or not parts.hostname:
-        raise Unmeasurable(f"{text}: give a full URL, as in https://example.com/photo.jpg")
-    try:
-        _ = parts.port, parts.hostname.encode("idna")
-    except ValueError as fault:
-        raise Unmeasurable(f"{text}: host or port of the URL is wrong ({fault})") from None
-    return text
-
-
 def fetch(url: str, way: Way, progress: Callable[[float], None] = lambda _: None) -> Transfer:
     """Measure one transfer. `progress` is called with the bytes of each arrival.
 
@@ -70,7 +40,7 @@ def fetch(url: str, way: Way, progress: Callable[[float], None] = lambda _: None
     wire = Wire(way.resolve)
     wire.log.upload = way.upload
     wire.log.progress = progress
-    with closing(_pool(way, wire)) as pool:
+    with closing(pool_of(way, wire)) as pool:
         try:
             return _transfer(pool, wire.log, url, way)
         except Unmeasurable:
@@ -81,7 +51,7 @@ def fetch(url: str, way: Way, progress: Callable[[float], None] = lambda _: None
         except (OSError, httpcore.NetworkError, httpcore.TimeoutException,
                 httpcore.ProtocolError, httpcore.ProxyError, httpcore.UnsupportedProtocol,
                 ) as error:  # fmt: skip
-            raise explained(error, url, _shown(way.proxy)) from error
+            raise explained(error, url, shown(way.proxy)) from error
 
 
 @dataclass(slots=True)
@@ -111,8 +81,8 @@ def _transfer(pool: httpcore.ConnectionPool, log: Log, url: str, way: Way) -> Tr
     try:
         with pool.stream(
             "POST" if way.upload else "GET",
-            _target(url),
-            headers=_headers(url, way),
+            target_of(url),
+            headers=headers_of(url, way),
             content=_noise(way.bytes) if way.upload else None,
             extensions={"trace": trace, "timeout": {"connect": _CONNECT_S, "read": _ANSWER_S}},
         ) as response:
@@ -220,78 +190,8 @@ def _merged(
     return tuple(merged)
 
 
-def _pool(way: Way, wire: Wire) -> httpcore.ConnectionPool:
-    options: dict[str, Any] = {
-        "ssl_context": _trust(way),
-        "http1": True,
-        "http2": way.http2,
-        "network_backend": wire,
-        "max_keepalive_connections": 0,
-    }
-    if way.proxy is None:
-        return httpcore.ConnectionPool(**options)
-    parts = urlsplit(way.proxy)
-    if parts.scheme not in {"http", "https"} or not parts.hostname:
-        raise Unmeasurable(
-            f"--proxy {way.proxy}: give an HTTP proxy with its port, as in http://127.0.0.1:8080"
-        )
-    login = None
-    if parts.username is not None:
-        login = (unquote(parts.username), unquote(parts.password or ""))
-    port = parts.port or (443 if parts.scheme == "https" else 80)
-    proxy_url = httpcore.URL(scheme=parts.scheme, host=parts.hostname, port=port, target="/")
-    return httpcore.HTTPProxy(proxy_url=proxy_url, proxy_auth=login, **options)
-
-
-def _trust(way: Way) -> ssl.SSLContext:
-    if way.cacert is not None:
-        try:
-            context = ssl.create_default_context()
-            context.load_verify_locations(cafile=way.cacert)
-        except OSError as error:
-            why = error.strerror or "it is no PEM file"
-            raise Unmeasurable(
-                f"--cacert {way.cacert}: cannot be used ({why}): give a PEM file of authorities"
-            ) from None
-    else:
-        context = ssl.create_default_context()
-    if way.insecure:
-        context.check_hostname = False
-        context.verify_mode = ssl.CERT_NONE
-    return context
-
-
-def _target(url: str) -> httpcore.URL:
-    parts = urlsplit(url)
-    host = (parts.hostname or "").encode("idna")
-    path = (parts.path or "/") + (f"?{parts.query}" if parts.query else "")
-    target = "".join(c if c.isascii() and c != " " else _quoted(c) for c in path)
-    return httpcore.URL(
-        scheme=parts.scheme.encode(), host=host, port=parts.port, target=target.encode("ascii")
-    )
-
-
-def _quoted(character: str) -> str:
-    return "".join(f"%{byte:02X}" for byte in character.encode())
-
-
-def _headers(url: str, way: Way) -> list[tuple[str, str]]:
-    given = {name.lower() for name, _ in way.headers}
-    own = [
-        ("Host", urlsplit(url).netloc.rpartition("@")[2]),
-        ("Accept", "*/*"),
-        ("Accept-Encoding", "identity"),
-        ("User-Agent", "mitmthrottle-measure"),
-    ]
-    if way.upload:
-        own += [("Content-Length", str(way.bytes)), ("Content-Type", "application/octet-stream")]
-    return [(name, value) for name, value in own if name.lower() not in given] + list(way.headers)
-
-
 def _noise(size: int) -> Iterator[bytes]:
     """An upload that nobody can compress."""
-    import random
-
     chunk = random.Random(size).randbytes(_CHUNK_BYTES)
     for start in range(0, size, _CHUNK_BYTES):
         yield chunk[: min(_CHUNK_BYTES, size - start)]
@@ -300,11 +200,3 @@ def _noise(size: int) -> Iterator[bytes]:
 def _connecting(log: Log, url: str) -> bool:
     """Whether what is being sent is the CONNECT to a proxy, not yet the request."""
     return url.startswith("https:") and log.tls_s is None
-
-
-def _shown(proxy: str | None) -> str | None:
-    """A proxy's URL without its password."""
-    if proxy is None:
-        return None
-    parts = urlsplit(proxy)
-    return f"{parts.scheme}://{parts.netloc.rpartition('@')[2]}"

@@ -12,9 +12,10 @@ from dataclasses import dataclass, replace
 from typing import Protocol
 
 from mitmthrottle.measure.faults import Unmeasurable
-from mitmthrottle.measure.fetch import Way, checked_url, fetch
+from mitmthrottle.measure.fetch import fetch
+from mitmthrottle.measure.findings import Pair
 from mitmthrottle.measure.transfer import Transfer
-from mitmthrottle.measure.verdict import Pair
+from mitmthrottle.measure.way import Way, checked_url
 
 _TRIAL_BYTES = 16_000
 

@@ -11,71 +11,25 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Literal
 
-from mitmthrottle.measure.comparison import (
-    AREA,
-    Comparison,
-    Interval,
-    compare,
-    compare_single,
-    interval,
-    sign_p_value,
-)
+from mitmthrottle.measure.comparison import AREA, compare, compare_single
+from mitmthrottle.measure.findings import Comparison, Pair, Verdict, samples
+from mitmthrottle.measure.interval import Interval, interval, sign_p_value
 from mitmthrottle.measure.shape import Mechanism, Shape, mechanism_of, shape_of
-from mitmthrottle.measure.transfer import Transfer, windows
+from mitmthrottle.measure.transfer import Transfer
 
 PAIRS_AT_LEAST = 8
 """With fewer, no swap of pairs is rare enough to be a proof."""
 P_VALUE = 0.01
 AGREEMENT = 0.95
-SAMPLES = 20
-"""throughput samples of a transfer"""
 SPAN_AT_LEAST_BYTES = 16_000
 """What is shorter may come with TCP's first packets, whatever limits the rate."""
 WORTH = 1.1
 """A smaller factor between the rates is no differentiation, however sure."""
 ALIKE = 1.25
 """Alike is what surely lies within this factor."""
-RESOLUTION_S = 0.005
-"""What the client's own work may take of a transfer; it counts as time of both."""
 DELAY_S, DELAY_SHARE = 0.02, 0.25
 """A later first byte is a delay if it surely is later by both: 20 ms, and a quarter."""
 _HELD_SPREAD = 0.25
-
-
-@dataclass(frozen=True, slots=True)
-class Pair:
-    """One transfer of each, one right after the other."""
-
-    target: Transfer | str
-    """or the sentence that says why there is none"""
-    control: Transfer | str
-    target_first: bool = True
-
-
-@dataclass(frozen=True, slots=True)
-class Verdict:
-    """Rates in bytes per second, times in seconds."""
-
-    differentiated: bool | None
-    reason: str
-    mechanism: Mechanism | None
-    slower: Literal["target", "control"] | None
-    pairs: int
-    """that could be used"""
-    target_failures: int
-    control_failures: int
-    span_bytes: float
-    """what was compared of each: so many first bytes of its body"""
-    comparison: Comparison | None
-    target_bytes_per_s: float | None
-    control_bytes_per_s: float | None
-    target_first_byte_s: float | None
-    control_first_byte_s: float | None
-    delay: Interval | None
-    """by how much the target's first byte is later, without the way: by pair"""
-    delay_p_value: float | None
-    target_shapes: tuple[Shape, ...] = ()
-    control_shapes: tuple[Shape, ...] = ()
 
 
 def judge(pairs: Sequence[Pair], seed: str) -> Verdict:
@@ -111,16 +65,6 @@ def span_of(usable: Sequence[tuple[Transfer, Transfer]]) -> float:
         statistics.median(target.size for target, _ in usable),
         statistics.median(control.size for _, control in usable),
     )
-
-
-def samples(transfer: Transfer, span_bytes: float) -> list[float]:
-    """The throughput samples of a transfer, over its first bytes."""
-    part = transfer.first(span_bytes)
-    begin, end = part.arrivals[0][0], part.arrivals[-1][0]
-    found = windows(part.arrivals, begin, end, SAMPLES)
-    mean = part.size / (part.duration_s + RESOLUTION_S)
-    scale = mean * SAMPLES / sum(found)
-    return [each * scale for each in found]
 
 
 def _whole(one: Transfer | str) -> bool:

@@ -15,6 +15,7 @@ from mitmproxy.proxy import context
 from mitmthrottle.policy import Exchange, Rule, Then
 
 from . import effects
+from .gate import Item
 from .held import Held
 from .record import Direction
 
@@ -48,6 +49,10 @@ class PacedDirection(Held):
 
     def receiver(self) -> Connection:
         return self._receiver
+
+    def release(self) -> list[Item]:
+        """It begins with its first byte: waiting for that has not earned it a burst."""
+        return [] if self.gate.is_empty and not self.gate.head_sent else super().release()
 
     @property
     def asked_bytes_per_s(self) -> float | None:

@@ -89,6 +89,10 @@ class Gate:
         )
 
     @property
+    def is_empty(self) -> bool:
+        return not self.waiting_bytes and not self._last
+
+    @property
     def opened_s_ago(self) -> float:
         """Seconds since the message's headers came."""
         return self._around.now() - self._opened

@@ -7,7 +7,7 @@ was too short to be told within a percent is not told.
 
 from __future__ import annotations
 
-OPENING_S = 0.01  # what leaves within this of the first byte came at once
+OPENING_S = 0.05  # what leaves within this of the first byte came at once
 # The proxy's clock and a receiver's disagree by a few milliseconds over when a piece came.
 SHORTEST_S = 0.25
 

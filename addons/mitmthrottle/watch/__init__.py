@@ -5,16 +5,22 @@ Rule: whatever is in here looks on through `Throttle.watch`; the throttle works 
 
 from __future__ import annotations
 
-from mitmthrottle.proxy.addon import Throttle
-from mitmthrottle.watch.log import Log
-from mitmthrottle.watch.metrics import Metrics
-from mitmthrottle.watch.why import Why
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from mitmthrottle.proxy.addon import Throttle
 
 
 def addons(throttle: Throttle) -> list[object]:
     """The mitmproxy addons that watch this throttle, to stand behind it in a script's list."""
+    # Only here: `mitmthrottle top` should not wait for mitmproxy to be imported.
+    from mitmthrottle.watch.log import Log
+    from mitmthrottle.watch.metrics import Metrics
+    from mitmthrottle.watch.page import Page
+    from mitmthrottle.watch.why import Why
+
     log = Log()
     metrics = Metrics(throttle, log)
     for watcher in (log, metrics):
         throttle.watch(watcher)
-    return [log, Why(throttle)]
+    return [log, Why(throttle), Page(throttle, metrics.exposition)]

@@ -20,6 +20,7 @@ from mitmthrottle.proxy.gate import HEAD_BYTES
 from mitmthrottle.proxy.mark import METADATA_KEY, shown
 
 PARTS = {"upload": "upload", "down": "to the client", "up": "to the server"}
+LEFT_ALONE = "it was not slowed; the policy in force now says:"
 OF_RESPONSES = "a share of responses is drawn for each anew, so it may have been in or out"
 
 
@@ -46,10 +47,8 @@ def why(flow: flow.Flow, policy: Policy | None, policy_started: float | None) ->
     if exchange is None:
         return f"a {type(flow).__name__} is never slowed"
     answer = explain(policy, exchange)
-    if not lines:
-        lines = ["it was left alone" if _is_over(flow) else "it has not been slowed so far"]
-    elif answer["rule"] != _record(flow).get("rule"):
-        lines.append("by now the policy would do something else:")
+    if answer["rule"] != _record(flow).get("rule"):
+        lines.append(LEFT_ALONE if not lines else "by now the policy would do something else:")
     lines.append(as_text(answer))
     if any(
         rule.when.share is not None and rule.when.share.of == "responses" for rule in policy.rules
@@ -78,16 +77,14 @@ def _done_to(flow: flow.Flow) -> list[str]:
 
 def _figures(name: str, found: dict[str, Any]) -> str:
     asked, measured = found.get("asked_bytes_per_s"), found.get("measured_bytes_per_s")
-    return (
-        f"{name}asked {format_rate(asked) if asked else 'no rate'}; "
-        f"measured {format_rate(shown(measured)) if measured else 'nothing, it was too short to tell'}; "
-        f"{found.get('bytes')} bytes in {format_duration(shown(found.get('duration_s') or 0.0))}, "
-        f"held back for {format_duration(shown(found.get('waited_s') or 0.0))} ({found.get('outcome')})"
+    took_s, waited_s = found.get("duration_s") or 0.0, found.get("waited_s") or 0.0
+    parts = (
+        f"asked {format_rate(asked)}" if asked else "no rate asked",
+        f"measured {format_rate(shown(measured))}" if measured else "too short to be measured",
+        f"{found.get('bytes')} bytes in {format_duration(shown(took_s))}",
+        f"held back for {format_duration(shown(waited_s))} ({found.get('outcome')})",
     )
-
-
-def _is_over(flow: flow.Flow) -> bool:
-    return flow.error is not None or not flow.live
+    return name + ", ".join(parts)
 
 
 def _exchange_of(flow: flow.Flow, policy_started: float | None) -> Exchange | None:

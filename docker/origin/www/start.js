@@ -1,4 +1,5 @@
-// Fetches a few things at once and shows how fast each one comes, from its first byte to its last.
+// Fetches a few things at once. The time is from the request to the last byte; the rate is that of
+// the body, from its first byte on.
 
 const THINGS = [
   ["text", "twitter.com", "/timeline.json"],
@@ -8,11 +9,12 @@ const THINGS = [
   ["video", "video.twimg.com", "/video.mp4"],
   ["the same video", "example.org", "/video.mp4"],
 ]
-const SLOW_BELOW_BITS_PER_S = 20e6
+const SLOW_BELOW_BITS_PER_S = 2e6
+const AT_ONCE_S = 0.1
 const SHOW_EVERY_MS = 200
 
 function rate(bitsPerS) {
-  if (bitsPerS >= 1e6) return `${(bitsPerS / 1e6).toPrecision(3)} Mbit/s`
+  if (bitsPerS >= 1e6) return `${(bitsPerS / 1e6).toFixed(bitsPerS < 1e7 ? 2 : 0)} Mbit/s`
   return `${(bitsPerS / 1e3).toFixed(0)} kbit/s`
 }
 
@@ -29,6 +31,7 @@ async function measure([what, host, path], rows) {
   cell(row, "", host)
   const bar = row.insertCell().appendChild(document.createElement("progress"))
   const [size, time, speed] = ["", "", "on its way"].map((text) => cell(row, "figure", text))
+  const asked = performance.now()
   try {
     const answer = await fetch(`https://${host}${path}?${Math.random()}`)
     if (!answer.ok) throw new Error(`status ${answer.status}`)
@@ -39,14 +42,17 @@ async function measure([what, host, path], rows) {
     let bytes = 0
     let shown = 0
     const show = (over) => {
-      const seconds = (performance.now() - began) / 1000
+      const now = performance.now()
+      const waited = (now - asked) / 1000
+      const seconds = (now - began) / 1000
       const bitsPerS = (bytes * 8) / Math.max(seconds, 0.001)
+      const fast = seconds < AT_ONCE_S || bitsPerS > SLOW_BELOW_BITS_PER_S
       bar.max = over ? 1 : whole || bytes * 2 || 1
       bar.value = over ? 1 : bytes
       size.textContent = `${(bytes / 1000).toFixed(0)} kB`
-      time.textContent = `${seconds.toFixed(seconds < 1 ? 2 : 1)} s`
-      speed.textContent = rate(bitsPerS)
-      speed.className = `figure ${bitsPerS < SLOW_BELOW_BITS_PER_S ? "slow" : "fast"}`
+      time.textContent = `${waited.toFixed(waited < 1 ? 2 : 1)} s`
+      speed.textContent = seconds < AT_ONCE_S ? "at once" : rate(bitsPerS)
+      speed.className = `figure ${fast ? "fast" : "slow"}`
     }
     for (;;) {
       const { done, value } = await reader.read()

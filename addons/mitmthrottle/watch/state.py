@@ -1,0 +1,222 @@
+"""What the live page knows: decisions, tallies by rule and client, errors, the policy in force.
+
+Rule: it only counts and keeps what it is told, bounded in everything; what it means is worked
+out when somebody asks (state_json.py).
+"""
+
+from __future__ import annotations
+
+import math
+import time
+from collections import Counter, OrderedDict, deque
+from collections.abc import Callable
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+from mitmproxy import http
+
+from mitmthrottle.policy import Decision, Exchange, Policy, PolicyError, Rule, WhyNot
+from mitmthrottle.policy.exchange import plain_address
+from mitmthrottle.proxy.held import Held
+from mitmthrottle.proxy.record import Record
+from mitmthrottle.proxy.watcher import Watcher
+
+MOST_ROWS = 200
+MOST_CLIENTS = 200
+MOST_HOSTS = 500
+MOST_FAILURES = 20
+LONGEST_POLICY_BYTES = 256 * 1024
+"""A longer file is not shown."""
+
+LOOKED_AT_S = 60.0
+"""For so long after somebody has looked, unmatched responses are kept too; nobody else should
+pay for them."""
+
+
+@dataclass(slots=True)
+class Row:
+    """One response (or relayed connection), what was decided of it, and its end."""
+
+    flow_id: str
+    exchange: Exchange
+    rule: Rule | None
+    undecided: str = ""
+    """what is waited for, for people"""
+    record: Record | None = None
+    why: tuple[WhyNot, ...] | None = None
+    """worked out once asked for"""
+    would_match: str | None = None
+    """likewise: the rule that holds by now, where none did then"""
+
+
+@dataclass(slots=True)
+class Tally:
+    """Of one rule."""
+
+    matched: int = 0
+    ended_bytes: int = 0
+    """of bodies that have ended; those under way are counted by their gates"""
+
+
+@dataclass(slots=True)
+class ClientTally:
+    """Of one client: an address, and the user who authenticated."""
+
+    address: str
+    user: str | None
+    user_agent: tuple[str, str] = ("", "")
+    """with Sec-CH-UA-Mobile: what tells the device"""
+    decided: int = 0
+    matched: int = 0
+    ended_bytes: int = 0
+    last: float = 0.0
+
+
+@dataclass(frozen=True, slots=True)
+class Loaded:
+    """The policy in force."""
+
+    policy: Policy
+    """with what commands have changed"""
+    path: Path | None
+    text: str | None
+    """of its file, as it was when the policy came; None where it is too long"""
+    reloads: int
+    time: float
+
+
+class Live(Watcher):
+    """Told by the throttle; read by the page."""
+
+    def __init__(self, now: Callable[[], float] = time.time) -> None:
+        self._now = now
+        self._looked_at = -math.inf
+        self.wants_unmatched = False
+        self.loaded: Loaded | None = None
+        self.refused: tuple[float, PolicyError] | None = None
+        self.requests = 0
+        self.matched = 0
+        self.failed_count = 0
+        self.failures: deque[tuple[float, str]] = deque(maxlen=MOST_FAILURES)
+        self.rows: OrderedDict[str, Row] = OrderedDict()
+        self.rules: dict[str, Tally] = {}
+        self.clients: OrderedDict[tuple[str, str | None], ClientTally] = OrderedDict()
+        self.hosts: Counter[str] = Counter()
+        self.untrusting: Counter[str] = Counter()  # hosts whose clients refused our certificate
+        self.just_ended: list[Record] = []  # since the last sample
+
+    # -- told by the page's addon
+
+    def looked_at(self) -> None:
+        """Somebody reads the page now."""
+        self._looked_at = self._now()
+        self.wants_unmatched = True
+
+    def tick(self) -> None:
+        """To be called now and then."""
+        self.wants_unmatched = self._now() - self._looked_at < LOOKED_AT_S
+
+    def asked(self, host: str) -> None:
+        """A request came: cheap, since every one does."""
+        self.requests += 1
+        _count(self.hosts, host)
+
+    def distrusted(self, host: str) -> None:
+        """A client has refused our certificate for this host."""
+        _count(self.untrusting, host)
+
+    # -- told by the throttle
+
+    def policy_in_force(self, policy: Policy, path: Path | None, reloads: int) -> None:
+        before = self.loaded
+        if before is not None and (before.path, before.reloads) == (path, reloads):
+            self.loaded = replace(before, policy=policy)  # a command has changed a rule
+        else:
+            self.loaded = Loaded(policy, path, _text(path), reloads, self._now())
+            self.refused = None
+        for row in self.rows.values():
+            row.why = None
+
+    def policy_refused(self, error: PolicyError) -> None:
+        self.refused = (self._now(), error)
+
+    def decided(self, flow: http.HTTPFlow, exchange: Exchange, decision: Decision) -> None:
+        row = self._row(flow.id, exchange)
+        row.exchange, row.rule, row.why = exchange, decision.rule, None
+        row.undecided = ""
+        if decision.needs_head:
+            row.undecided = "its first bytes will tell"
+        elif decision.rule is None and decision.size_step is not None:
+            row.undecided = "no rule yet: its size is not known"
+        if decision.rule is not None:
+            self._matched(decision.rule, exchange)
+
+    def began(self, held: Held) -> None:
+        if held.kind in ("opaque", "websocket") and held.direction == "down" and held.rule:
+            self._row(held.flow_id, held.exchange).rule = held.rule
+            self._matched(held.rule, held.exchange)
+
+    def ended(self, record: Record) -> None:
+        row = self.rows.get(record.flow_id)
+        if row is not None and record.direction == "down":
+            row.record, row.undecided = record, ""
+        if record.rule is None:
+            return
+        self._tally(record.rule).ended_bytes += record.sent_bytes
+        self._client(record.exchange).ended_bytes += record.sent_bytes
+        self.just_ended.append(record)
+
+    def failed(self, what: str) -> None:
+        self.failed_count += 1
+        self.failures.append((self._now(), what))
+
+    def stopped(self) -> None:
+        self.loaded = None
+        self.refused = None
+
+    # -- bounded in everything
+
+    def _matched(self, rule: Rule, exchange: Exchange) -> None:
+        self.matched += 1
+        self._tally(rule).matched += 1
+        self._client(exchange).matched += 1
+
+    def _tally(self, rule: Rule) -> Tally:
+        return self.rules.setdefault(rule.name, Tally())
+
+    def _row(self, flow_id: str, exchange: Exchange) -> Row:
+        row = self.rows.get(flow_id)
+        if row is None:
+            row = self.rows[flow_id] = Row(flow_id, exchange, None)
+            self._client(exchange).decided += 1
+            if len(self.rows) > MOST_ROWS:
+                self.rows.popitem(last=False)
+        return row
+
+    def _client(self, exchange: Exchange) -> ClientTally:
+        key = (plain_address(exchange.client_address or ""), exchange.user)
+        client = self.clients.get(key)
+        if client is None:
+            client = self.clients[key] = ClientTally(*key)
+            if len(self.clients) > MOST_CLIENTS:
+                self.clients.popitem(last=False)
+        self.clients.move_to_end(key)
+        client.last = self._now()
+        headers = exchange.request_headers
+        if "user-agent" in headers:
+            client.user_agent = headers["user-agent"], headers.get("sec-ch-ua-mobile", "")
+        return client
+
+
+def _count(counter: Counter[str], host: str) -> None:
+    if host in counter or len(counter) < MOST_HOSTS:
+        counter[host] += 1
+
+
+def _text(path: Path | None) -> str | None:
+    try:
+        if path is None or path.stat().st_size > LONGEST_POLICY_BYTES:
+            return None
+        return path.read_text(encoding="utf-8")
+    except (OSError, UnicodeDecodeError):  # it has been replaced since it was loaded
+        return None

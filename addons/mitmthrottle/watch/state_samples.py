@@ -1,0 +1,112 @@
+"""Asked beside measured, once a second, for each rule that has had something to do.
+
+Rule: measured is what has left the gates since the last sample, asked is what those bodies might
+have had in that time, at the rates of this moment; nothing is asked of the data path.
+"""
+
+from __future__ import annotations
+
+from collections import defaultdict, deque
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, field
+
+from mitmthrottle.proxy.held import Held
+from mitmthrottle.proxy.record import Record
+
+EVERY_S = 1.0
+KEPT = 300
+"""samples: five minutes"""
+MOST_RULES = 200
+
+
+@dataclass(slots=True)
+class Series:
+    """Of one rule; the newest sample is the last, and older than the first there was nothing.
+    Bytes per second; None: no limit."""
+
+    asked: deque[float | None] = field(default_factory=lambda: deque(maxlen=KEPT))
+    measured: deque[float] = field(default_factory=lambda: deque(maxlen=KEPT))
+    idle: int = 0
+    """samples in a row without anything"""
+
+
+class Samples:
+    """The last minutes of every rule."""
+
+    def __init__(self) -> None:
+        self.last = 0
+        """number of the newest sample"""
+        self.series: dict[str, Series] = {}
+        self._totals: dict[str, int] = {}
+        self._sent: dict[Held, int] = {}
+        self._now: dict[Held, float] = {}
+        self._time: float | None = None
+
+    def rate_now(self, held: Held) -> float | None:
+        """What has left this body's gate over the last second, in bytes/s; None: too new."""
+        return self._now.get(held)
+
+    def take(
+        self,
+        now: float,
+        active: Iterable[Held],
+        ended_bytes: Mapping[str, int],
+        just_ended: Iterable[Record] = (),
+    ) -> None:
+        """One sample. `ended_bytes`: by rule, of all bodies that have ended so far."""
+        since_s = EVERY_S if self._time is None else max(now - self._time, 1e-3)
+        self._time = now
+        totals = dict(ended_bytes)
+        asked: defaultdict[str, float] = defaultdict(float)
+        free: set[str] = set()
+        sent: dict[Held, int] = {}
+        for held in active:
+            if held.rule is None:
+                continue
+            name, gate = held.rule.name, held.gate
+            sent[held] = gate.sent_bytes
+            totals[name] = totals.get(name, 0) + gate.sent_bytes
+            if not gate.head_sent:
+                continue
+            rate = held.rate_bytes_per_s
+            if rate is None:
+                free.add(name)
+            else:  # what came during the last second could have it for a part of that
+                asked[name] += rate * min(gate.opened_s_ago / since_s, 1.0)
+        _add_ended(asked, just_ended, since_s)
+        before = self._sent
+        self._now = {h: (n - before[h]) / since_s for h, n in sent.items() if h in before}
+        self._sent = sent
+        self.last += 1
+        for name in totals.keys() | self.series.keys():
+            measured = max(0, totals.get(name, 0) - self._totals.get(name, 0)) / since_s
+            self._add(name, None if name in free else asked.get(name, 0.0), measured)
+        self._totals = totals
+
+    def _add(self, name: str, asked: float | None, measured: float) -> None:
+        busy = asked is None or asked > 0 or measured > 0
+        series = self.series.get(name)
+        if series is None:
+            if not busy or len(self.series) >= MOST_RULES:
+                return
+            series = self.series[name] = Series()
+        series.idle = 0 if busy else series.idle + 1
+        if series.idle > KEPT:
+            del self.series[name]
+            return
+        series.asked.append(asked)
+        series.measured.append(measured)
+
+
+def _add_ended(asked: dict[str, float], records: Iterable[Record], since_s: float) -> None:
+    """Those that have ended since the last sample could have something too: short responses
+    would otherwise look as if nothing had been asked of them."""
+    for record in records:
+        rate, rule = record.asked_bytes_per_s, record.rule
+        if rate is None or rule is None:
+            continue
+        share = rate * min(record.duration_s, since_s) / since_s
+        if all(limit.per == "response" for limit in rule.then.rate):
+            asked[rule.name] = asked.get(rule.name, 0.0) + share
+        else:
+            asked[rule.name] = max(asked.get(rule.name, 0.0), share)

@@ -1,0 +1,224 @@
+"""The live page in a terminal: `mitmthrottle top`.
+
+Rule: it reads `/api/state` and nothing else, and prints whatever a client has sent with its
+control characters taken out.
+"""
+
+from __future__ import annotations
+
+import http.client
+import json
+import time
+import urllib.error
+import urllib.request
+from typing import cast
+from urllib.parse import urlsplit
+
+from rich.console import Console, Group, RenderableType
+from rich.live import Live
+from rich.table import Table
+from rich.text import Text
+
+from mitmthrottle.policy.units import format_size
+
+from .state_json import ActiveBody, Decided, RuleState, State
+
+DEFAULT_URL = "http://127.0.0.1:8089"
+EVERY_S = 1.0
+TIMEOUT_S = 5.0
+MOST_ANSWER_BYTES = 16 * 1024 * 1024
+PLOT_SAMPLES = 30
+BARS = " ▁▂▃▄▅▆▇█"
+MOST_ROWS = 8
+
+
+class NoPage(Exception):
+    """There is nothing to show; the text says why and what to do."""
+
+
+def fetch(url: str) -> State:
+    """The state of the proxy whose live page is at this URL. Raises NoPage."""
+    base = url if "://" in url else f"http://{url}"
+    if not _is_address(base):
+        raise NoPage(f"`{url}` is no address of a live page: write `{DEFAULT_URL}`")
+    # Only that name is answered by the proxy; a page on localhost is not asked for through one.
+    through: dict[str, str] | None = {}
+    if urlsplit(base).hostname == "throttle.proxy":
+        through = None
+    opener = urllib.request.build_opener(urllib.request.ProxyHandler(through))
+    try:
+        with opener.open(f"{base.rstrip('/')}/api/state", timeout=TIMEOUT_S) as answer:
+            state = json.loads(answer.read(MOST_ANSWER_BYTES))
+    except urllib.error.HTTPError as refusal:
+        said = refusal.read(500).decode(errors="replace").strip()
+        raise NoPage(f"{url} answers {printable(said) or refusal.code}") from None
+    except (OSError, http.client.HTTPException) as fault:
+        reason = getattr(fault, "reason", fault)
+        raise NoPage(
+            f"no live page answers at {url} ({reason}): start the proxy with `mitmthrottle run "
+            "POLICY`; if its page is elsewhere (option throttle_listen, see its log): "
+            "`mitmthrottle top URL`"
+        ) from None
+    except ValueError:
+        raise NoPage(f"{url} is no live page of mitmthrottle: it answers no JSON") from None
+    if not isinstance(state, dict) or not {"rules", "totals", "active"} <= state.keys():
+        raise NoPage(f"{url} is no live page of mitmthrottle")
+    return cast(State, state)
+
+
+def _is_address(url: str) -> bool:
+    try:
+        parts = urlsplit(url)
+        return parts.scheme in ("http", "https") and bool(parts.hostname) and " " not in url
+    except ValueError:
+        return False
+
+
+def top(url: str, console: Console, *, once: bool) -> None:
+    """Show it until it is interrupted, or once. Raises NoPage if nothing answers at the start."""
+    state = fetch(url)
+    if once:
+        console.print(frame(state))
+        return
+    with Live(frame(state), console=console, screen=True, auto_refresh=False) as live:
+        while True:
+            time.sleep(EVERY_S)
+            lost = ""
+            try:
+                state = fetch(url)
+            except NoPage as fault:
+                lost = str(fault)
+            live.update(frame(state, lost), refresh=True)
+
+
+def frame(state: State, lost: str = "") -> RenderableType:
+    """One picture of it; `lost`: why it is an old one."""
+    parts: list[RenderableType] = [_head(state)]
+    if lost:
+        parts.append(Text(f"No answer, this is old: {printable(lost)}", "bold red"))
+    if state["hint"]:
+        parts.append(Text(printable(state["hint"]["text"]), "yellow"))
+    refused = state["policy"] and state["policy"]["refused"]
+    if refused:
+        parts.append(Text("A newer version of the policy is refused:", "bold red"))
+        parts += [Text(f"  {printable(fault)}", "red") for fault in refused["faults"][:MOST_ROWS]]
+    parts += [Text(), _rules(state["rules"])]
+    if state["active"]:
+        parts += [Text(), _active(state["active"][:MOST_ROWS])]
+    if state["decisions"]:
+        parts += [Text(), _decisions(state["decisions"][:MOST_ROWS])]
+    return Group(*parts)
+
+
+def printable(text: str) -> str:
+    """Without what a terminal would obey."""
+    return "".join(char if char.isprintable() else "�" for char in text)
+
+
+def rate(bytes_per_s: float | None) -> str:
+    """Three digits: `128 kbit/s`; a dash where there is none."""
+    if bytes_per_s is None:
+        return "no limit"
+    value = bytes_per_s * 8
+    for unit in ("bit/s", "kbit/s", "Mbit/s"):
+        if value < 999.5:
+            return f"{value:.3g} {unit}"
+        value /= 1000
+    return f"{value:.3g} Gbit/s"
+
+
+def plot(measured: list[float], asked: list[float | None]) -> str:
+    """The last samples as bars, full where as much was measured as was asked at most."""
+    recent = measured[-PLOT_SAMPLES:]
+    most = max((value for value in asked[-PLOT_SAMPLES:] if value), default=0.0) or max(
+        recent, default=0.0
+    )
+    if not most:
+        return ""
+    steps = len(BARS) - 1
+    return "".join(
+        BARS[min(steps, max(value > 0, round(value / most * steps)))] for value in recent
+    )
+
+
+def _head(state: State) -> Text:
+    totals, policy = state["totals"], state["policy"]
+    name = f"{policy['name']} ({policy['file']})" if policy else "no policy"
+    head = Text("mitmthrottle ", "bold")
+    head.append(printable(name), "")
+    head.append(
+        f"   {totals['active']} slowed now, {rate(totals['measured_bytes_per_s'])}; "
+        f"{totals['matched']} so far, of {totals['requests']} requests",
+        "dim",
+    )
+    if totals["failed"]:
+        head.append(f"; {totals['failed']} unthrottled after an error", "bold red")
+    return head
+
+
+def _rules(rules: list[RuleState]) -> Table:
+    table = Table(box=None, pad_edge=False, expand=True)
+    table.add_column("rule", ratio=3, overflow="fold")
+    table.add_column("does now", ratio=4, overflow="fold")
+    table.add_column("asked", justify="right", style="yellow", no_wrap=True)
+    table.add_column("measured", justify="right", style="bright_cyan", no_wrap=True)
+    table.add_column("last 30 s", min_width=PLOT_SAMPLES, no_wrap=True, style="cyan")
+    table.add_column("now", justify="right")
+    table.add_column("so far", justify="right")
+    for rule in rules:
+        says = printable(rule["says_now"])
+        if rule["stage"] and rule["stage"]["number"]:
+            says += f" (stage {rule['stage']['number']} of {rule['stage']['of']})"
+        busy = rule["active"] or rule["measured_bytes_per_s"]
+        table.add_row(
+            Text(printable(rule["name"]), "dim" if rule["switched_off"] else "bold"),
+            Text(says, "bold red" if rule["switched_off"] else ""),
+            rate(rule["asked_bytes_per_s"]) if busy else "–",
+            rate(rule["measured_bytes_per_s"]) if busy else "–",
+            plot(rule["measured"], rule["asked"]),
+            str(rule["active"]),
+            str(rule["matched"]),
+        )
+    return table
+
+
+def _active(bodies: list[ActiveBody]) -> Table:
+    table = Table(box=None, pad_edge=False, expand=True)
+    table.add_column("under way", ratio=1, no_wrap=True, overflow="ellipsis")
+    table.add_column("client", no_wrap=True)
+    table.add_column("bytes", justify="right", no_wrap=True)
+    table.add_column("measured", justify="right", style="bright_cyan", no_wrap=True)
+    table.add_column("asked", justify="right", style="yellow", no_wrap=True)
+    for body in bodies:
+        done = format_size(_three_digits(body["bytes"]))
+        if body["size_bytes"]:
+            done = f"{body['bytes'] / body['size_bytes']:4.0%} of " + format_size(
+                _three_digits(body["size_bytes"])
+            )
+        waits = body["state"] in ("waits its turn", "delayed")
+        table.add_row(
+            Text(printable(f"{body['host']}{body['path']}")),
+            Text(printable(body["client"])),
+            done,
+            body["state"] if waits else rate(body["measured_bytes_per_s"] or 0.0),
+            rate(body["asked_bytes_per_s"]),
+        )
+    return table
+
+
+def _decisions(decisions: list[Decided]) -> Table:
+    table = Table(box=None, pad_edge=False, expand=True)
+    table.add_column("decided", no_wrap=True, style="dim")
+    table.add_column("for", ratio=1, no_wrap=True, overflow="ellipsis")
+    table.add_column("because", ratio=1, no_wrap=True, overflow="ellipsis")
+    for item in decisions:
+        table.add_row(
+            time.strftime("%H:%M:%S", time.localtime(item["time"])),
+            Text(printable(f"{item['method']} {item['host']}{item['path']}")),
+            Text(printable(item["reason"]), "bright_cyan" if item["rule"] else "dim"),
+        )
+    return table
+
+
+def _three_digits(size_bytes: int) -> int:
+    return int(float(f"{size_bytes:.3g}"))
