@@ -28,7 +28,12 @@ LISTEN_AGAIN_S = 0.25
 
 
 class Away(Exception):
-    """The store has not answered; the message says why."""
+    """The store has not answered; the message says why. `at_once`: it has refused or closed the
+    connection, which happens to one that was idle for long."""
+
+    def __init__(self, why: str, *, at_once: bool = False) -> None:
+        super().__init__(why)
+        self.at_once = at_once
 
 
 class Link:
@@ -60,6 +65,8 @@ class Link:
                 return await self._scripts[script](list(keys), list(arguments))
         except TimeoutError:
             raise Away(f"no answer within {TIMEOUT_S:g} s") from None
+        except exceptions.ConnectionError as error:
+            raise Away(str(error) or type(error).__name__, at_once=True) from None
         except exceptions.NoPermissionError as error:
             raise Away(f"it refuses what is needed: {error}") from None
         except exceptions.RedisError as error:

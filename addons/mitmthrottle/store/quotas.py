@@ -98,6 +98,7 @@ class QuotaCalls:
             )
         except Away as error:
             quota.not_told()
-            self._store.missed(error)
+            if not error.at_once:
+                self._store.missed(error)
         else:
             quota.told(int(total), period)

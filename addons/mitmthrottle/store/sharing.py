@@ -17,6 +17,7 @@ from .link import Away, Link
 from .names import Names
 
 TOGETHER_S = 0.01  # what comes within this time is told in one call
+AFTER_S = 0.002  # the first byte of a new response goes out before that
 AT_MOST = 50  # budgets in one call: the store does nothing else meanwhile
 STILL_THERE_S = 1.0
 
@@ -29,7 +30,7 @@ class Sharing:
         self.names = names
         self.clock = ""  # the name of the policy, whose stages count from a common start
         self.elapsed_s: Callable[[], float] = lambda: 0.0
-        self.on_clock: Callable[[float], None] = lambda elapsed_s: None
+        self.on_clock: Callable[[float, float], None] = lambda elapsed_s, took_s: None
         self.epoch: str | None = None  # another one: the store has lost what it knew
         self._link = link
         self._parts = parts
@@ -52,6 +53,7 @@ class Sharing:
                     await self._changed.wait()
             except TimeoutError:
                 return
+            await asyncio.sleep(AFTER_S)
 
     def asked_back(self, key: str) -> None:
         """Another process has come for a budget of which we hold more than our part."""
@@ -63,7 +65,8 @@ class Sharing:
     async def tell(self) -> bool:
         """One call. Whether the store had lost what it knew. Raises Away."""
         names = self.names
-        asked = self._parts.due(self._now(), AT_MOST)
+        begun = self._now()
+        asked = self._parts.due(begun, AT_MOST)
         self._serial += 1
         clock = self.clock
         arguments: list[str | int | float] = [
@@ -91,7 +94,7 @@ class Sharing:
         self.epoch = answer[0]
         self._take_in(asked, answer[3:])
         if clock == self.clock:
-            self.on_clock(float(answer[2]) / 1000)
+            self.on_clock(float(answer[2]) / 1000, self._now() - begun)
         return lost
 
     def _take_in(self, asked: list[tuple[Part, Demand]], answers: list[str]) -> None:

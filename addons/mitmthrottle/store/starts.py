@@ -91,7 +91,7 @@ class SharedLine:
 
     def _failed(self, error: Away) -> None:
         self._failures += 1
-        if self._failures > 1:  # once is a connection that was closed while idle
+        if self._failures > 1 or not error.at_once:
             self._failures = 0
             self._store.missed(error)
 

@@ -54,6 +54,11 @@ class Store:
         return f"Store({self.address}, {self.away or 'there'}, {self.parts.processes} processes)"
 
     @property
+    def away_s(self) -> float | None:
+        """For so long it has been away."""
+        return None if self.away is None else self._now() - self.away_since
+
+    @property
     def blocks(self) -> bool:
         """Responses that would share something are not to begin now."""
         return self.away is not None and self.down == "block"
@@ -141,7 +146,7 @@ class Store:
                 lost = await self.sharing.tell()
             except Away as error:
                 failures += 1
-                if failures > 1:  # once is a connection that was closed while idle
+                if failures > 1 or not error.at_once:
                     self.missed(error)
                     await asyncio.sleep(TRY_AGAIN_S)
             except Exception:  # a fault of ours: go on with the parts that we have

@@ -182,6 +182,19 @@ class Totals(TypedDict):
     """of everything slowed, over the last second"""
 
 
+class StoreState(TypedDict):
+    """What several proxies share their budgets through."""
+
+    address: str | None
+    """null for a reader who sees only their own"""
+    processes: int
+    """that share, this one included, as far as it was told"""
+    away_s: float | None
+    """for so long it has not answered; null: it is there"""
+    meanwhile: Literal["split", "open", "block"]
+    """what is done while it is away"""
+
+
 class SamplesState(TypedDict):
     """What the lists in `rules` mean: the last entry is sample number `last`."""
 
@@ -201,6 +214,8 @@ class State(TypedDict):
     """where the proxy listens"""
     reader: Reader
     policy: PolicyInForce | None
+    store: StoreState | None
+    """null: this proxy shares with nobody"""
     totals: Totals
     samples: SamplesState
     rules: list[RuleState]

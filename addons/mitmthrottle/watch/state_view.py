@@ -88,6 +88,7 @@ class View:
                 "token": reading.token,
             },
             "policy": self._policy(reading),
+            "store": self._store(reading),
             "totals": {
                 "requests": live.requests,
                 "matched": live.matched,
@@ -118,6 +119,17 @@ class View:
     def _might_match(self, host: str) -> bool:
         engine = self._throttle.engine
         return engine is not None and engine.might_match_host(host)
+
+    def _store(self, reading: Reading) -> shape.StoreState | None:
+        store = self._throttle.engine.store if self._throttle.engine else None
+        if store is None:
+            return None
+        return {
+            "address": str(store.address) if reading.trusted else None,
+            "processes": store.parts.processes,
+            "away_s": store.away_s,
+            "meanwhile": store.down,
+        }
 
     # -- the policy and its rules
 

@@ -98,6 +98,14 @@ def frame(state: State, lost: str = "") -> RenderableType:
         parts.append(Text(f"No answer, this is old: {printable(lost)}", "bold red"))
     if state["hint"]:
         parts.append(Text(printable(state["hint"]["text"]), "yellow"))
+    if state["store"] and (away_s := state["store"]["away_s"]) is not None:
+        parts.append(
+            Text(
+                f"The shared store is away for {away_s:.0f} s; meanwhile: "
+                f"{state['store']['meanwhile']}",
+                "bold red",
+            )
+        )
     refused = state["policy"] and state["policy"]["refused"]
     if refused:
         parts.append(Text("A newer version of the policy is refused:", "bold red"))
@@ -151,6 +159,8 @@ def _head(state: State) -> Text:
         f"{totals['matched']} so far, of {totals['requests']} requests",
         "dim",
     )
+    if state["store"]:
+        head.append(f"; shared by {state['store']['processes']} proxies", "dim")
     if totals["failed"]:
         head.append(f"; {totals['failed']} unthrottled after an error", "bold red")
     return head

@@ -99,13 +99,27 @@ function notice(kind, title, ...more) {
   return el("div", { class: `notice ${kind}` }, el("p", {}, el("strong", {}, title)), ...more);
 }
 
+const MEANWHILE = {
+  split: "Each proxy goes on with its last part of what is shared.",
+  open: "What is shared is not limited meanwhile.",
+  block: "New responses that would share something are answered with 503.",
+};
+
 function notices() {
-  const mark = JSON.stringify([state.hint, state.policy?.refused, state.failures,
+  const away = state.store !== null && state.store.away_s !== null;
+  const mark = JSON.stringify([away && Math.round(state.store.away_s), state.store?.processes, state.hint, state.policy?.refused, state.failures,
     state.reader.why_not, state.hint && state.hosts_seen.map((each) => each.host),
     state.untrusting.map((each) => each.host)]);
   if (mark === shownNotices) return;
   shownNotices = mark;
   const found = [];
+  if (away)
+    found.push(notice("warn", `The shared store is away for ${Math.round(state.store.away_s)} s.`,
+      el("p", {}, MEANWHILE[state.store.meanwhile])));
+  else if (state.store)
+    found.push(notice("quiet-notice", state.store.processes === 1
+      ? "Shares its budgets through a store; no other proxy does now."
+      : `Shares its budgets with ${format.times(state.store.processes - 1, "other proxy", "other proxies")}.`));
   const refused = state.policy?.refused;
   if (refused)
     found.push(notice("warn", `The newer version of ${state.policy.file} is refused since ${
