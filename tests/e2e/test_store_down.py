@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import socket
 import tempfile
 import time
@@ -29,6 +30,9 @@ rules:
   - {name: own, when: {host: own.test}, then: {rate: 40 kB/s}}
 """
 RATE = 40_000.0
+WORD = "a-word-nobody-says"
+ALLOWED = re.findall(r"[+~&][a-z:|*]+", (Path(__file__).parents[2] / "docs/store.md").read_text())
+"""What the documentation says that a user of the store has to be allowed."""
 
 
 @pytest.fixture(scope="module")
@@ -88,7 +92,7 @@ def test_what_is_done_without_it(
         assert "Traceback" not in proxy.log()
 
 
-def test_tls_with_a_password(
+def test_tls_and_a_user_with_a_password(
     people: Crowd,
     policy: Callable[[str], Path],
     monkeypatch: pytest.MonkeyPatch,
@@ -96,7 +100,7 @@ def test_tls_with_a_password(
     authority = trustme.CA()
     with tempfile.TemporaryDirectory(prefix="mitmthrottle-store-tls-") as name:
         folder = Path(name)
-        (folder / "password").write_text("a word nobody says\n")
+        (folder / "password").write_text(f"{WORD}\n")
         authority.cert_pem.write_to_path(folder / "ca.pem")
         certificate = authority.issue_cert("127.0.0.1")
         certificate.private_key_pem.write_to_path(folder / "key.pem")
@@ -107,16 +111,18 @@ def test_tls_with_a_password(
         store.start(
             *("--tls-port", str(tls_port), "--tls-cert-file", str(folder / "cert.pem")),
             *("--tls-key-file", str(folder / "key.pem"), "--tls-auth-clients", "no"),
-            *("--requirepass", "a word nobody says"),
+            *("--user", "throttle", "on", f">{WORD}", *ALLOWED),
+            *("--user", "default", "off"),
         )
         try:
-            url = f"throttle_store=valkeys://127.0.0.1:{tls_port}?ca={folder}/ca.pem"
+            url = f"throttle_store=valkeys://throttle@127.0.0.1:{tls_port}?ca={folder}/ca.pem"
             monkeypatch.setenv("MITMTHROTTLE_STORE_PASSWORD_FILE", str(folder / "password"))
             with started(policy, people, url) as proxy:
                 body, rate = rate_of(people, ("127.0.0.1", proxy.port))
                 people.leave([body])
                 assert rate == pytest.approx(1.0, rel=0.1)
                 assert " is away (" not in proxy.log()
+                assert WORD not in proxy.log()
             monkeypatch.setenv("MITMTHROTTLE_STORE_PASSWORD_FILE", str(folder / "ca.pem"))
             with started(policy, people, url) as proxy:
                 assert until(lambda: " is away (" in proxy.log(), 5) is not None

@@ -1,4 +1,4 @@
-"""Under load: the store killed and restarted empty, frozen, cut off from a proxy; one killed."""
+"""Under load: the store killed and restarted empty, frozen; a proxy killed."""
 
 from __future__ import annotations
 
@@ -10,69 +10,18 @@ import pytest
 
 from .figures import Figures
 from .store_crowd import jain, until
-from .store_fleet import Fleet, fleet, kill
+from .store_fleet import Fleet, kill
+from .store_outage import RATE, outage, under_load
 
 pytestmark = pytest.mark.e2e
 
-RATE = 400_000.0
-EACH = 8  # responses through each of four proxies
-POLICY = """
-version: 1
-name: faults
-rules:
-  - {name: all of it, when: {host: .test}, then: {rate: {limit: 400 kB/s, per: rule}}}
-"""
-# What was waiting in sockets while the machine was busy may come at once; a second evens it out.
-WIDTH_S = 2.0
 AWAY_S = 6.0
-CUT_OFF_S = 30.0
 
 
 @pytest.fixture(scope="module")
 def four(policy: Callable[[str], Path]) -> Iterator[Fleet]:
-    with fleet(policy(POLICY), 4, apart=True) as running:
-        for door in running.doors:
-            running.crowd.join(door, EACH)
-        time.sleep(3)
+    with under_load(policy) as running:
         yield running
-        assert "Traceback" not in running.log()
-
-
-def settled(four: Fleet, responses: int) -> Callable[[], bool]:
-    """Whether, over the last second, all of the rate is used and all that run have equal parts."""
-
-    def look() -> bool:
-        now = time.perf_counter()
-        running = [body for body in four.crowd.bodies if not body.broken]
-        rates = four.crowd.rates(now - 1, now, running)
-        return sum(rates) > 0.9 * RATE and jain(rates) > 0.97 and len(rates) == responses
-
-    return look
-
-
-def outage(
-    four: Fleet, figures: Figures, name: str, seconds: float, back: Callable[[], None]
-) -> None:
-    """The rate during and after it, and how soon all is well again."""
-    people = four.crowd
-    broken_before = len(people.broken())
-    start = time.perf_counter()
-    time.sleep(seconds)
-    back()
-    returned = time.perf_counter()
-    well = until(settled(four, len(people.bodies) - broken_before), 10)
-    stop = time.perf_counter()
-    mean = people.sum_bytes_per_s(start, returned) / RATE
-    most = people.most_over(start - WIDTH_S, stop, WIDTH_S) / RATE
-    figures.add(f"store {name}: sum over rate meanwhile, and of the fullest {WIDTH_S:g} s",
-                f"{mean:.3f}, {most:.3f}")  # fmt: skip
-    figures.add(f"store {name}: all well after its return", "never" if well is None else well, "s")
-    assert len(people.broken()) == broken_before
-    assert mean > 0.9
-    assert most < 1.1
-    assert well is not None
-    assert well < 5
-    assert stop - returned < 10
 
 
 def test_the_store_is_killed_and_comes_back_empty(four: Fleet, figures: Figures) -> None:
@@ -87,13 +36,6 @@ def test_the_store_is_killed_and_comes_back_empty(four: Fleet, figures: Figures)
 def test_the_store_is_frozen(four: Fleet, figures: Figures) -> None:
     four.store.freeze()
     outage(four, figures, "frozen", AWAY_S, four.store.thaw)
-
-
-def test_a_proxy_is_cut_off_from_the_store(four: Fleet, figures: Figures) -> None:
-    net = four.net
-    assert net is not None
-    net.cut_off(1)
-    outage(four, figures, "cut off from one proxy for 30 s", CUT_OFF_S, lambda: net.rejoin(1))
 
 
 def test_a_killed_proxys_part_goes_to_the_others(four: Fleet, figures: Figures) -> None:

@@ -12,7 +12,7 @@ from .figures import Figures
 from .store_crowd import jain
 from .store_fleet import Fleet, fleet
 
-pytestmark = pytest.mark.e2e
+pytestmark = [pytest.mark.e2e, pytest.mark.alone]
 
 RATE = 1_000_000.0
 SPREAD = (150, 30, 15, 5)
