@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Callable
+from functools import partial
 
 import pytest
 
-from mitmthrottle.pacing import Answer, Budget, Claim, Parts, Shared
+from mitmthrottle.pacing import Answer, Budget, Claim, Demand, Part, Parts, Shared
 
 from ..pacing.simulate import Simulation
 from .lua_server import LuaServer
@@ -61,6 +63,8 @@ class Process:
         self.parts.on_part = self.simulation.schedule.touch
         self.calls = 0
         self.cut_off = False
+        self.answers_take_s = 0.0
+        self._to_come: list[tuple[float, Callable[[], None]]] = []
         server.listeners.add(f"{FLEET}:{name}")
 
     def join(self, name: str, chunk: int | None = None) -> None:
@@ -71,6 +75,12 @@ class Process:
     def step(self) -> None:
         self.simulation.pass_time(STEP_S)
         now = self.simulation.now
+        if self._to_come:
+            when, hear = self._to_come[0]
+            if when > now:
+                return
+            self._to_come.clear()
+            hear()
         if self.parts.next_due() > now or self.cut_off:
             return
         self.calls += 1
@@ -85,9 +95,16 @@ class Process:
                     *(repr(demand.needed), repr(held)),
                 ],
             )
-            self.parts.processes = int(answer[1])
-            told = Answer(float(answer[3]), float(answer[4]), int(answer[5]))
-            self.parts.answered(part, demand, told, now)
+            hear = partial(self._hear, part, demand, answer)
+            if self.answers_take_s:
+                self._to_come.append((now + self.answers_take_s, hear))
+            else:
+                hear()
+
+    def _hear(self, part: Part, demand: Demand, answer: list[str]) -> None:
+        self.parts.processes = int(answer[1])
+        told = Answer(float(answer[3]), float(answer[4]), int(answer[5]))
+        self.parts.answered(part, demand, told, self.simulation.now)
 
     def sent(self, start: float, stop: float, name: str | None = None) -> int:
         events = self.simulation.sent.items()
@@ -188,6 +205,18 @@ def test_one_that_is_cut_off_goes_on_and_nobody_has_its_part() -> None:
     run(server, processes, 10)
     assert total(processes, 2.0, 12.0) == pytest.approx(RATE, rel=0.01)
     assert processes[0].sent(3, 12) / 9 == pytest.approx(RATE / 2, rel=0.02)
+
+
+def test_a_slow_store_is_only_slow() -> None:
+    """Each answer takes most of the second after which the store would be away."""
+    server, processes = fleet(15, 3, 1, 1)
+    for process in processes:
+        process.answers_take_s = 0.9
+    run(server, processes, 9)
+    # Whoever came first had all of it until it heard of the others.
+    assert total(processes, 0, 9) <= RATE * 1.1
+    assert total(processes, 6, 9) == pytest.approx(RATE, rel=0.01)
+    assert jain(rates(processes, 6, 9)) > 0.99
 
 
 def test_one_that_is_killed_is_missed_by_nobody() -> None:

@@ -19,6 +19,7 @@
 -- part of one response, how many processes share it.
 
 local SILENT_MS = 500 -- who has said nothing for so long is looked at
+local CUT_OFF_MS = 2000 -- and then goes on with what it has, whatever the others do
 local UNHEARD_MS = 1500 -- and who has no channel to be looked at by is given up
 local LEASE_MS = 60000 -- what a process that is cut off holds is kept for it
 local GRACE_MS = 2000 -- after the store has lost everything: nobody's part grows
@@ -61,7 +62,7 @@ local function gone(name, silent, listens)
     and redis.call('PUBLISH', fleet .. ':' .. name, '') == 0
 end
 
-local others -- id -> true if it has been heard lately, false if it is silent
+local others -- id -> true, or false if it may be cut off
 local function look_around()
   others = {}
   local there = 0
@@ -78,7 +79,7 @@ local function look_around()
       if name ~= id and gone(name, silent, listens) then
         redis.call('HDEL', fleet, name)
       else
-        others[name] = silent <= SILENT_MS
+        others[name] = silent <= CUT_OFF_MS
         there = there + 1
       end
     end
