@@ -11,7 +11,7 @@ import inspect
 
 from mitmproxy import exceptions, version
 from mitmproxy.addons import next_layer, savehar
-from mitmproxy.proxy import commands, events, server, tunnel
+from mitmproxy.proxy import commands, events, mode_servers, server, tunnel
 from mitmproxy.proxy.layers import http, tcp, tls, websocket
 from mitmproxy.proxy.layers.http import _http2, _http_h2
 
@@ -44,6 +44,10 @@ EXPECTED: dict[str, tuple[object, tuple[str, ...]]] = {
     "SaveHar.flow_entry": (savehar.SaveHar.flow_entry, ("self", "flow", "servers_seen")),
     "Http2Client._handle_event": (_http2.Http2Client._handle_event, ("self", "event")),
     "Http2Client.handle_h2_event": (_http2.Http2Client.handle_h2_event, ("self", "event")),
+    "AsyncioServerInstance.listen": (
+        mode_servers.AsyncioServerInstance.listen,
+        ("self", "host", "port"),
+    ),
     "ConnectionHandler.server_event": (server.ConnectionHandler.server_event, ("self", "event")),
     "ConnectionHandler.handle_connection": (
         server.ConnectionHandler.handle_connection,
@@ -83,6 +87,8 @@ USED_IN_SOURCE = (
     (server.ConnectionHandler.handle_connection, "except asyncio.CancelledError as e:"),
     (server.ConnectionHandler.handle_client, "await self.handle_hook(server_hooks.ClientConn"),
     (server.ConnectionHandler.handle_client, "if self.client.error:"),
+    (mode_servers.AsyncioServerInstance._start, "self._servers = await self.listen(host, port)"),
+    (mode_servers.AsyncioServerInstance.listen, "asyncio.start_server(self.handle_stream, host"),
     (savehar.SaveHar.make_har, "self.flow_entry("),
     (server.ConnectionHandler.__init__, "self.max_conns = collections.defaultdict("),
     (server.ConnectionHandler.open_connection, "self.max_conns[command.connection.address]"),

@@ -1,0 +1,103 @@
+"""A mitmproxy script: what makes a mitmdump one worker of several.
+
+Rule: loaded by the supervisor only, before everything else; without `fleet_worker` it does nothing.
+
+The first worker starts alone, and makes mitmproxy's authority if there is none; only then do the
+others start, so that all sign with the same.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import logging
+import os
+
+from mitmproxy import ctx, exceptions
+from mitmproxy.addonmanager import Loader
+from mitmproxy.proxy import mode_specs
+
+from mitmthrottle.proxy.shared_port import SharedPort
+
+logger = logging.getLogger(__name__)
+
+STDIN = 0
+
+
+class Worker:
+    """The addon."""
+
+    def __init__(self) -> None:
+        self._shared: SharedPort | None = None
+
+    def load(self, loader: Loader) -> None:
+        loader.add_option("fleet_worker", int, 0, "Which of several workers this is; 0: the only.")
+        loader.add_option("fleet_alone", bool, False, "Refuse an address that others listen on.")
+        loader.add_option("fleet_port", int, 0, "What port 0 means to all workers.")
+        loader.add_option("fleet_ready", int, -1, "Descriptor to write a line to, once ready.")
+
+    def configure(self, updated: set[str]) -> None:
+        options = ctx.options
+        if not options.fleet_worker:
+            return
+        for text in options.mode:
+            mode = mode_specs.ProxyMode.parse(text)
+            if mode.transport_protocol not in ("tcp", "both"):
+                raise exceptions.OptionsError(
+                    f"mode `{text}` is for one process: leave --workers out"
+                )
+        if self._shared is None:
+            self._shared = SharedPort(
+                first=options.fleet_worker == 1,
+                alone=options.fleet_alone,
+                port=options.fleet_port,
+            )
+            self._shared.install()
+
+    def running(self) -> None:
+        if not ctx.options.fleet_worker:
+            return
+        self._move_page()
+        asyncio.get_running_loop().add_reader(STDIN, self._supervisor_says)
+        descriptor = ctx.options.fleet_ready
+        if descriptor >= 0:
+            proxyserver = ctx.master.addons.get("proxyserver")
+            line = json.dumps({"listen": proxyserver.listen_addrs(), "page": _page()})
+            os.write(descriptor, f"{line}\n".encode())
+            os.close(descriptor)
+
+    def done(self) -> None:
+        if self._shared is not None:
+            self._shared.remove()
+
+    def _move_page(self) -> None:
+        """Each worker has a live page and metrics of its own, on the ports that follow."""
+        moved = page_address(_page(), ctx.options.fleet_worker)
+        if moved != _page():
+            ctx.options.update(throttle_listen=moved)
+
+    def _supervisor_says(self) -> None:
+        """It says nothing: what there is to read is the end of it."""
+        if not os.read(STDIN, 4096):
+            asyncio.get_running_loop().remove_reader(STDIN)
+            logger.warning("mitmthrottle: the supervisor is gone, ending")
+            ctx.master.shutdown()
+
+
+def _page() -> str:
+    return str(ctx.options.throttle_listen) if "throttle_listen" in ctx.options else ""
+
+
+def page_address(text: str, number: int) -> str:
+    """Where worker `number` (from 1) has its page, if the first has it there.
+
+    >>> page_address("127.0.0.1:8089", 3)
+    '127.0.0.1:8091'
+    """
+    host, colon, port = text.strip().rpartition(":")
+    if not colon or not port.isdigit() or not 0 < int(port) <= 65536 - number:
+        return text  # nowhere, any that is free, or what the page itself will complain about
+    return f"{host}:{int(port) + number - 1}"
+
+
+addons = [Worker()]
