@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import re
 import socket
 import tempfile
@@ -10,6 +11,7 @@ from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager
 from pathlib import Path
 
+import httpx
 import pytest
 import trustme
 
@@ -48,6 +50,12 @@ def rate_of(people: Crowd, door: tuple[str, int], host: str = "shared.test") -> 
     return body, people.rates(now - 1.5, now, [body])[0] / RATE
 
 
+def page(door: tuple[str, int], path: str) -> str:
+    """What the proxy says of itself."""
+    with httpx.Client(proxy=f"http://{door[0]}:{door[1]}") as client:
+        return client.get(f"http://throttle.proxy{path}").text
+
+
 @pytest.mark.parametrize(("down", "expected"), [("split", 1.0), ("open", None), ("block", 0.0)])
 def test_what_is_done_without_it(
     down: str,
@@ -66,6 +74,10 @@ def test_what_is_done_without_it(
         assert before == pytest.approx(1.0, rel=0.1)
         store.kill()
         assert until(lambda: " is away (" in proxy.log(), 5) is not None
+        assert "mitmthrottle_store_up 0.0" in page(door, "/metrics")
+        shown = json.loads(page(door, "/api/state"))["store"]
+        assert shown["meanwhile"] == down
+        assert shown["away_s"] > 0
         if expected != 0:
             people.leave([early])
             body, meanwhile = rate_of(people, door)
@@ -89,6 +101,10 @@ def test_what_is_done_without_it(
         people.leave([body])
         assert after == pytest.approx(1.0, rel=0.1)
         assert proxy.log().count(" is away (") == 1
+        metrics = page(door, "/metrics")
+        assert "mitmthrottle_store_up 1.0" in metrics
+        assert "mitmthrottle_store_outages_total 1.0" in metrics
+        assert json.loads(page(door, "/api/state"))["store"]["away_s"] is None
         assert "Traceback" not in proxy.log()
 
 
