@@ -9,7 +9,9 @@ from .lua_server import LuaServer
 def ask(
     server: LuaServer, waiting: int, count: int = 10, period_ms: int = 60_000
 ) -> tuple[int, float]:
-    given, wait = server.run("starts.lua", ["k"], [str(count), str(period_ms), str(waiting)])
+    given, wait, _ = server.run(
+        "starts.lua", ["k"], [str(count), str(period_ms), str(waiting), "0"]
+    )
     return int(given), float(wait)
 
 
@@ -38,8 +40,8 @@ def test_never_more_than_a_bucket_of_that_size(
     server = LuaServer()
     starts: list[float] = []
     for waiting, pause in asked:
-        given, wait_ms = server.run(
-            "starts.lua", ["k"], [str(count), repr(1000 * period_s), str(waiting)]
+        given, wait_ms, _ = server.run(
+            "starts.lua", ["k"], [str(count), repr(1000 * period_s), str(waiting), "0"]
         )
         starts += [server.now_s + float(wait_ms) / 1000] * int(given)
         server.now_s += pause
@@ -48,3 +50,12 @@ def test_never_more_than_a_bucket_of_that_size(
         for last in range(first, len(starts)):
             span = starts[last] - starts[first]
             assert last - first + 1 <= count + span * count / period_s + 0.1
+
+
+def test_an_emptied_store_is_told() -> None:
+    server = LuaServer()
+    _, _, full = server.run("starts.lua", ["k"], ["10", "60000", "10", "0"])
+    assert float(full) == 60_000
+    server.emptied()
+    server.now_s += 1
+    assert server.run("starts.lua", ["k"], ["10", "60000", "1", "59000"])[:2] == ["1", "5000.000"]

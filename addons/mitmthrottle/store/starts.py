@@ -34,6 +34,7 @@ class SharedLine:
         self._turns = 0  # given to us
         self._turns_at = 0.0  # from then on, for `STALE_S`
         self._asked_until = 0.0
+        self._full_at = 0.0  # when it will be as if nobody had started lately, as far as we know
         self._failures = 0
         self._alone_at: float | None = None  # the next start while the store is away
 
@@ -72,14 +73,18 @@ class SharedLine:
                 return
 
     async def _ask(self, loop: asyncio.AbstractEventLoop) -> None:
+        await asyncio.sleep(0)  # those who come in this moment are asked for together
         now = loop.time()
         self._asked_until = max(self._asked_until, now) + ASK_EVERY_S
         if (early_s := self._asked_until - now - ASK_AT_ONCE * ASK_EVERY_S) > 0:
             await asyncio.sleep(early_s)
         count, period_s = self.limit
         try:
-            given, wait_ms = await self._store.link.run(
-                "starts.lua", [self._key], [count, 1000 * period_s, max(1, self._waiting)]
+            known_ms = 1000 * max(0.0, self._full_at - loop.time())
+            given, wait_ms, full_ms = await self._store.link.run(
+                "starts.lua",
+                [self._key],
+                [count, 1000 * period_s, max(1, self._waiting), f"{known_ms:.3f}"],
             )
         except Away as error:
             self._failed(error)
@@ -88,6 +93,7 @@ class SharedLine:
         self._alone_at = None
         self._turns = int(given)
         self._turns_at = loop.time() + float(wait_ms) / 1000
+        self._full_at = loop.time() + float(full_ms) / 1000
 
     def _failed(self, error: Away) -> None:
         self._failures += 1
