@@ -19,7 +19,7 @@ import click
 from mitmthrottle.compare.options import compare_command
 from mitmthrottle.explain import as_text, exchange_of_url, explain
 from mitmthrottle.fleet import NotStarted, parse_workers, run_workers, take_workers
-from mitmthrottle.lab.proxy import SCRIPT_PATH, START
+from mitmthrottle.lab.proxy import SCRIPT_PATH
 from mitmthrottle.measure.command import measure_command
 from mitmthrottle.policy import (
     Fault,
@@ -74,7 +74,7 @@ def run_command(workers: str, policy: str, mitmdump_options: tuple[str, ...]) ->
     throttle += ["--set", "stream_large_bodies=1"]
     if count > 1:
         try:
-            sys.exit(run_workers([sys.executable, "-c", START], [*throttle, *options], count))
+            sys.exit(run_workers([*throttle, *options], count))
         except NotStarted as reason:
             raise click.ClickException(str(reason)) from None
     # Only here: the other commands should not wait for mitmproxy to be imported.

@@ -56,7 +56,7 @@ def test_without_a_store_it_is_said_what_is_missing(monkeypatch: pytest.MonkeyPa
 def test_elsewhere_than_on_linux(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(supervisor.sys, "platform", "darwin")
     with pytest.raises(fleet.NotStarted, match="needs Linux"):
-        fleet.run_workers(["true"], [], 2)
+        fleet.run_workers([], 2)
 
 
 def test_waits_grow_and_are_forgotten() -> None:

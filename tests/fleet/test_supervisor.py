@@ -16,8 +16,8 @@ import pytest
 FAKE = Path(__file__).with_name("fake_worker.py")
 RUN = (
     "import sys; from mitmthrottle.fleet import run_workers; "
-    "sys.exit(run_workers([sys.executable, *sys.argv[1:3]], "
-    "['--set', 'throttle_store=valkey://store.example'], int(sys.argv[3])))"
+    "sys.exit(run_workers(['--set', 'throttle_store=valkey://store.example'], int(sys.argv[3]), "
+    "[sys.executable, *sys.argv[1:3]]))"
 )
 WITHIN_S = 30.0
 
@@ -90,7 +90,7 @@ def test_told_to_stop_all_stop(start: Callable[..., Fleet], number: int) -> None
     fleet = start(3)
     fleet.wait_for_line("worker 2 of 3 listens at 127.0.0.1:8080")
     fleet.wait_for_line("worker 3 of 3 listens at 127.0.0.1:8080")
-    assert "[worker 1] store valkey://store.example" in fleet.log()
+    assert "[worker 1] --set throttle_store=valkey://store.example" in fleet.log()
     assert fleet.stop(number) == 0
     assert not any(alive(pid) for _, pid, _ in fleet.starts())
     assert "starting it again" not in fleet.log()
@@ -100,12 +100,12 @@ def test_one_that_ends_is_started_again(start: Callable[..., Fleet]) -> None:
     fleet = start()
     fleet.wait_for_line("worker 2 of 2 listens")
     first = fleet.starts()[0]
-    assert first[::2] == (1, "true")
+    assert first[::2] == (1, "alone")
     os.kill(first[1], signal.SIGKILL)
     fleet.wait_for_line("[supervisor] worker 1 ended with SIGKILL; starting it again in 0.25 s")
     fleet.wait_for(lambda: len(fleet.starts()) == 3)
     # The port is shared by now.
-    assert fleet.starts()[2][::2] == (1, "false")
+    assert fleet.starts()[2][::2] == (1, "shared")
     assert alive(fleet.starts()[1][1])
     assert fleet.stop() == 0
 
@@ -140,7 +140,7 @@ def test_when_none_can_run_any_more_the_whole_gives_up(start: Callable[..., Flee
 
 def test_one_that_does_not_stop_is_killed_when_told_twice(start: Callable[..., Fleet]) -> None:
     fleet = start(worker2="stubborn")
-    fleet.wait_for_line("[worker 2] store")
+    fleet.wait_for_line("[worker 2] --set")
     fleet.process.send_signal(signal.SIGTERM)
     fleet.wait_for(lambda: not alive(fleet.starts()[0][1]))
     assert fleet.process.poll() is None
@@ -150,7 +150,7 @@ def test_one_that_does_not_stop_is_killed_when_told_twice(start: Callable[..., F
 
 def test_questions_are_passed_on(start: Callable[..., Fleet]) -> None:
     fleet = start()
-    fleet.wait_for_line("[worker 2] store")
+    fleet.wait_for_line("[worker 2] --set")
     fleet.process.send_signal(signal.SIGUSR1)
     fleet.wait_for_line("[worker 1] busy with nothing")
     fleet.wait_for_line("[worker 2] busy with nothing")

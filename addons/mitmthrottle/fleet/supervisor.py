@@ -21,7 +21,9 @@ from .arguments import names_store
 from .program import READY, Program, say
 from .store_server import MISSING, answers, find_server, store_program
 
-WORKER_SCRIPT = Path(__file__).with_name("worker.py")
+START = "from mitmthrottle.fleet.start import main; main()"
+"""What an interpreter is asked to run for a worker."""
+
 STOP_S = 10.0
 """How long the workers may take to end before they are killed."""
 GIVE_UP_AFTER = 3
@@ -37,10 +39,12 @@ class NotStarted(RuntimeError):
     """The workers cannot run here; the message says why and what would help."""
 
 
-def run_workers(program: Sequence[str], options: Sequence[str], count: int) -> int:
-    """Run `count` mitmdumps until they are told to end; the exit status.
+def run_workers(
+    options: Sequence[str], count: int, program: Sequence[str] = (sys.executable, "-c", START)
+) -> int:
+    """Run `count` mitmdumps with these options until told to end; the exit status.
 
-    `program` starts one (its options follow), `options` are mitmdump's for each. Raises NotStarted.
+    `program` starts a worker, see start.py for what follows it. Raises NotStarted.
     """
     if sys.platform != "linux":
         raise NotStarted("--workers needs Linux, where several processes can share a port")
@@ -133,11 +137,8 @@ class _Fleet:
         begun = False
 
         def command() -> list[str]:
-            script = ["-s", str(WORKER_SCRIPT), "--set", f"fleet_worker={number}"]
-            script += ["--set", f"fleet_port={self._port}", "--set", f"fleet_ready={READY}"]
-            if number == 1 and not begun:
-                script += ["--set", "fleet_alone=true"]
-            return [*self._program, *script, *self._options]
+            alone = "alone" if number == 1 and not begun else "shared"
+            return [*self._program, str(number), str(self._port), alone, READY, *self._options]
 
         def ready(line: str) -> None:
             nonlocal begun

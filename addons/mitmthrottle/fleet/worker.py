@@ -1,9 +1,6 @@
 """A mitmproxy script: what makes a mitmdump one worker of several.
 
-Rule: loaded by the supervisor only, before everything else; without `fleet_worker` it does nothing.
-
-The first worker starts alone, and makes mitmproxy's authority if there is none; only then do the
-others start, so that all sign with the same.
+Rule: start.py loads it, before all other scripts; by itself it does nothing.
 """
 
 from __future__ import annotations
@@ -17,7 +14,7 @@ from mitmproxy import ctx, exceptions
 from mitmproxy.addonmanager import Loader
 from mitmproxy.proxy import mode_specs
 
-from mitmthrottle.proxy.shared_port import SharedPort
+from mitmthrottle.proxy import shared_port
 
 logger = logging.getLogger(__name__)
 
@@ -27,13 +24,8 @@ STDIN = 0
 class Worker:
     """The addon."""
 
-    def __init__(self) -> None:
-        self._shared: SharedPort | None = None
-
     def load(self, loader: Loader) -> None:
         loader.add_option("fleet_worker", int, 0, "Which of several workers this is; 0: the only.")
-        loader.add_option("fleet_alone", bool, False, "Refuse an address that others listen on.")
-        loader.add_option("fleet_port", int, 0, "What port 0 means to all workers.")
         loader.add_option("fleet_ready", int, -1, "Descriptor to write a line to, once ready.")
 
     def configure(self, updated: set[str]) -> None:
@@ -46,29 +38,35 @@ class Worker:
                 raise exceptions.OptionsError(
                     f"mode `{text}` is for one process: leave --workers out"
                 )
-        if self._shared is None:
-            self._shared = SharedPort(
-                first=options.fleet_worker == 1,
-                alone=options.fleet_alone,
-                port=options.fleet_port,
-            )
-            self._shared.install()
 
     def running(self) -> None:
         if not ctx.options.fleet_worker:
             return
         self._move_page()
-        asyncio.get_running_loop().add_reader(STDIN, self._supervisor_says)
+        loop = asyncio.get_running_loop()
+        loop.add_reader(STDIN, self._supervisor_says)
+        # When the scripts that follow have been told as well, the throttle among them.
+        loop.call_soon(self._serve)
+
+    def _serve(self) -> None:
+        if shared_port.current is not None:
+            self._serving = asyncio.get_running_loop().create_task(
+                self._served(shared_port.current)
+            )
+
+    async def _served(self, port: shared_port.SharedPort) -> None:
+        try:
+            await port.serve()
+        except OSError as error:
+            logger.error("mitmthrottle: cannot listen: %s", error)
+            ctx.master.shutdown()
+            return
         descriptor = ctx.options.fleet_ready
         if descriptor >= 0:
             proxyserver = ctx.master.addons.get("proxyserver")
-            line = json.dumps({"listen": proxyserver.listen_addrs(), "page": _page()})
-            os.write(descriptor, f"{line}\n".encode())
+            facts = {"listen": proxyserver.listen_addrs(), "page": _page()}
+            os.write(descriptor, f"{json.dumps(facts)}\n".encode())
             os.close(descriptor)
-
-    def done(self) -> None:
-        if self._shared is not None:
-            self._shared.remove()
 
     def _move_page(self) -> None:
         """Each worker has a live page and metrics of its own, on the ports that follow."""

@@ -102,10 +102,7 @@ def widen(handler: server.ConnectionHandler, engine: Engine) -> None:
     handler.max_conns = ConnectionSlots(engine)
 
 
-_LISTEN = mode_servers.AsyncioServerInstance.listen
-
-
-def replace_listen(listen: Callable[..., Any] | None) -> None:
-    """How TCP and UDP servers come to listen; None: mitmproxy's own way again."""
+def replace_listen(listen: Callable[..., Any]) -> None:
+    """How TCP and UDP servers come to listen; before mitmproxy starts, and for good."""
     # mypy is right that a method is replaced: that is what this module is for.
-    mode_servers.AsyncioServerInstance.listen = listen or _LISTEN  # type: ignore[method-assign]
+    mode_servers.AsyncioServerInstance.listen = listen  # type: ignore[method-assign]

@@ -15,11 +15,15 @@ from mitmproxy.proxy import mode_servers
 from . import patch
 from .guard import require_known_mitmproxy
 
+current: SharedPort | None = None
+"""The one that is installed."""
+
 Instance = mode_servers.AsyncioServerInstance[Any]
 
 
 class SharedPort:
-    """While installed, mitmproxy listens with SO_REUSEPORT."""
+    """Once installed, mitmproxy listens with SO_REUSEPORT, and not before it is told to `serve`:
+    until then connections go to the other processes."""
 
     def __init__(self, *, first: bool, alone: bool, port: int) -> None:
         """`alone`: others that listen there already are an error, also if they would share.
@@ -27,8 +31,12 @@ class SharedPort:
         self._first = first
         self._alone = alone
         self._port = port
+        self._bound: list[asyncio.Server] = []
 
     def install(self) -> None:
+        """In the place of mitmproxy's own way, until the process ends."""
+        global current
+        current = self
         require_known_mitmproxy()  # looks at what is replaced here, so: before
         shared = self
 
@@ -37,8 +45,10 @@ class SharedPort:
 
         patch.replace_listen(listen)
 
-    def remove(self) -> None:
-        patch.replace_listen(None)
+    async def serve(self) -> None:
+        """Accept connections from now on. Raises OSError."""
+        while self._bound:
+            await self._bound.pop().start_serving()
 
     async def listen(self, instance: Instance, host: str, port: int) -> list[Any]:
         """In the place of `AsyncioServerInstance.listen`. Raises OSError."""
@@ -48,17 +58,17 @@ class SharedPort:
             )
             probe.close()
         port = port or self._port
-        servers: list[Any] = []
-        try:
-            servers.append(
-                await asyncio.start_server(instance.handle_stream, host, port, reuse_port=True)
-            )
-            if instance.mode.transport_protocol == "both" and self._first:
+        bound = await asyncio.start_server(
+            instance.handle_stream, host, port, reuse_port=True, start_serving=False
+        )
+        servers: list[Any] = [bound]
+        if instance.mode.transport_protocol == "both" and self._first:
+            try:
                 servers += await _udp(instance, host, port)
-        except OSError:
-            for server in servers:
-                server.close()
-            raise
+            except OSError:
+                bound.close()
+                raise
+        self._bound.append(bound)
         return servers
 
 
