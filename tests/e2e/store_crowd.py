@@ -66,6 +66,11 @@ class Crowd:
             body.stopped = True
             self._tasks[id(body)].cancel()
 
+    def all_begun(self, bodies: list[Body], within_s: float = 20) -> float:
+        """When the last of them had its first byte."""
+        assert until(lambda: all(body.first_byte_s is not None for body in bodies), within_s)
+        return max(body.asked_at + (body.first_byte_s or 0.0) for body in bodies)
+
     def stop(self) -> None:
         self.leave(self.bodies)
         time.sleep(0.1)

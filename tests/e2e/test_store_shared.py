@@ -33,10 +33,10 @@ def four(policy: Callable[[str], Path]) -> Iterator[Fleet]:
 
 def test_parts_are_equal_wherever_a_response_runs(four: Fleet, figures: Figures) -> None:
     people = four.crowd
-    begun = time.perf_counter()
     for door, count in zip(four.doors, SPREAD, strict=True):
         people.join(door, count)
-    time.sleep(0.2 + 6.0)
+    begun = people.all_begun(people.bodies)
+    time.sleep(max(0.0, begun + 6.3 - time.perf_counter()))
     start = begun + 1.0
     seconds = [people.rates(start + n, start + n + 1) for n in range(5)]
     for number, rates in enumerate(seconds, 2):
@@ -52,12 +52,12 @@ def test_parts_are_equal_wherever_a_response_runs(four: Fleet, figures: Figures)
     # A quarter of their part is all that half of them get from their origin.
     held = list(people.bodies)
     people.leave(held)
-    begun = time.perf_counter()
     slow, fast = [], []
     for door, count in zip(four.doors, SPREAD, strict=True):
         slow += people.join(door, count // 2, rate=RATE / 200 / 4)
         fast += people.join(door, count - count // 2)
-    time.sleep(6.2)
+    begun = people.all_begun(slow + fast)
+    time.sleep(max(0.0, begun + 6.3 - time.perf_counter()))
     start = begun + 2.5
     rates, held_rates = (
         people.rates(start, start + 3.5, fast),
@@ -77,8 +77,8 @@ def test_parts_are_equal_wherever_a_response_runs(four: Fleet, figures: Figures)
     moving = fast[: SPREAD[0] // 2]
     people.leave(moving)
     moved = people.join(four.doors[3], len(moving))
-    begun = time.perf_counter()
-    time.sleep(5.2)
+    begun = people.all_begun(moved)
+    time.sleep(max(0.0, begun + 5.3 - time.perf_counter()))
     now_fast = fast[len(moving) :] + moved
     rates = people.rates(begun + 2, begun + 5, now_fast)
     total = people.sum_bytes_per_s(begun + 2, begun + 5)

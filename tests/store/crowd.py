@@ -37,7 +37,7 @@ class Member:
     def demand(self) -> Demand:
         needed = self.needed
         if not self.backlogged and self.limited:
-            needed += needed / 16 + self.limited * self.each / 64
+            needed += needed / 32 + self.limited * self.each / 256
         return Demand(self.backlogged, self.limited, needed, self.told)
 
     def send(self) -> list[str]:

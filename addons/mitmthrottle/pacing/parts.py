@@ -10,8 +10,8 @@ others need to know three numbers of us: how many responses wait for more (*back
 take less than they may (*limited*: their origin, their client or a narrower budget holds them), and
 what the latter need.  A response is backlogged if it spends most of its time in this budget's
 queue.  What the limited ones need is what they took lately; where nobody else here could use what
-is left over, they get a sixteenth more and a little of what each might have, so that they can show
-when they need more.
+is left over, they get a thirty-second more and a little of what each might have, so that they can
+show when they need more.
 """
 
 from __future__ import annotations
@@ -27,8 +27,8 @@ SOON_S = 0.07  # between two reports of a budget where something changes: 14 a s
 STEADY_S = 0.2  # and where nothing does
 ALONE_S = 0.4  # and where no other process draws from it
 FADE_S = 0.5  # how fast what a response did is forgotten
-BACKLOGGED, LIMITED = 0.6, 0.4  # of the time in the queue: above the one it is, below the other not
-HEADROOM, FOOTHOLD = 1 / 16, 1 / 64
+BACKLOGGED, LIMITED = 0.8, 0.6  # of the time in the queue: above the one it is, below the other not
+HEADROOM, FOOTHOLD = 1 / 32, 1 / 256
 # Shared budgets do not hold while nobody shares them out and the policy's user wants it so: a part
 # of so many times the whole.
 OPEN_PART = 1e6
@@ -62,7 +62,16 @@ class Answer:
 class _Use:
     """What one response did with one budget lately."""
 
-    __slots__ = ("backlogged", "busy", "rate", "since", "started", "taken_bytes", "waited_s")
+    __slots__ = (
+        "_rate",
+        "_seen",
+        "backlogged",
+        "busy",
+        "since",
+        "started",
+        "taken_bytes",
+        "waited_s",
+    )
 
     def __init__(self) -> None:
         self.since: float | None = None  # in the queue since
@@ -71,8 +80,14 @@ class _Use:
         self.started = False  # has had something
         # Who is new may want all that it can get.
         self.busy = 1.0  # the fraction of its time in the queue, lately
-        self.rate = 0.0  # bytes/s, lately
+        self._rate = 0.0
+        self._seen = 0.0  # how much of the fading past we have been there for, 0 to 1
         self.backlogged = True
+
+    @property
+    def rate_bytes_per_s(self) -> float:
+        """What it took lately."""
+        return self._rate / self._seen if self._seen else 0.0
 
     def fade(self, now: float, over_s: float) -> None:
         """Take in what happened since the last report, `over_s` ago."""
@@ -81,7 +96,8 @@ class _Use:
             self.since = now
         weight = -math.expm1(-over_s / FADE_S)
         self.busy += weight * (min(1.0, self.waited_s / over_s) - self.busy)
-        self.rate += weight * (self.taken_bytes / over_s - self.rate)
+        self._rate += weight * (self.taken_bytes / over_s - self._rate)
+        self._seen += weight * (1 - self._seen)
         self.waited_s, self.taken_bytes = 0.0, 0
         if not self.started and self.since is not None:  # has had a delay, and is new only now
             self.busy = 1.0
@@ -169,7 +185,7 @@ class Part:
             if use.backlogged:
                 backlogged += 1
             else:
-                needed += use.rate / whole
+                needed += use.rate_bytes_per_s / whole
         limited = len(self._uses) - backlogged
         if not backlogged:
             needed += HEADROOM * needed + FOOTHOLD * limited * self._each
