@@ -19,6 +19,8 @@ from mitmthrottle.proxy import shared_port
 logger = logging.getLogger(__name__)
 
 STDIN = 0
+ONE_PROCESS = ("local", "tun", "wireguard")
+"""Modes in which mitmproxy does not listen for TCP connections that could be spread."""
 
 
 class Worker:
@@ -33,8 +35,7 @@ class Worker:
         if not options.fleet_worker:
             return
         for text in options.mode:
-            mode = mode_specs.ProxyMode.parse(text)
-            if mode.transport_protocol not in ("tcp", "both"):
+            if mode_specs.ProxyMode.parse(text).type_name in ONE_PROCESS:
                 raise exceptions.OptionsError(
                     f"mode `{text}` is for one process: leave --workers out"
                 )

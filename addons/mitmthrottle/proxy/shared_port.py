@@ -32,6 +32,7 @@ class SharedPort:
         self._alone = alone
         self._port = port
         self._bound: list[asyncio.Server] = []
+        self._serving = False
 
     def install(self) -> None:
         """In the place of mitmproxy's own way, until the process ends."""
@@ -47,6 +48,7 @@ class SharedPort:
 
     async def serve(self) -> None:
         """Accept connections from now on. Raises OSError."""
+        self._serving = True
         while self._bound:
             await self._bound.pop().start_serving()
 
@@ -59,7 +61,7 @@ class SharedPort:
             probe.close()
         port = port or self._port
         bound = await asyncio.start_server(
-            instance.handle_stream, host, port, reuse_port=True, start_serving=False
+            instance.handle_stream, host, port, reuse_port=True, start_serving=self._serving
         )
         servers: list[Any] = [bound]
         if instance.mode.transport_protocol == "both" and self._first:
@@ -68,7 +70,8 @@ class SharedPort:
             except OSError:
                 bound.close()
                 raise
-        self._bound.append(bound)
+        if not self._serving:
+            self._bound.append(bound)
         return servers
 
 
