@@ -13,6 +13,7 @@ from __future__ import annotations
 import sys
 from pathlib import Path
 
+from mitmproxy import exceptions
 from mitmproxy.tools.main import mitmdump
 
 from mitmthrottle.proxy.shared_port import SharedPort
@@ -22,6 +23,9 @@ SCRIPT = Path(__file__).with_name("worker.py")
 
 def main() -> None:
     number, port, alone, ready, *arguments = sys.argv[1:]
-    SharedPort(first=number == "1", alone=alone == "alone", port=int(port)).install()
+    try:
+        SharedPort(first=number == "1", alone=alone == "alone", port=int(port)).install()
+    except exceptions.OptionsError as error:
+        sys.exit(str(error))
     script = ["-s", str(SCRIPT), "--set", f"fleet_worker={number}", "--set", f"fleet_ready={ready}"]
     sys.exit(mitmdump([*script, *arguments]))

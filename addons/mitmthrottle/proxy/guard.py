@@ -8,12 +8,15 @@ nothing is worse than a proxy that does not start.
 from __future__ import annotations
 
 import inspect
+import logging
 
 from mitmproxy import exceptions, version
 from mitmproxy.addons import next_layer, savehar
 from mitmproxy.proxy import commands, events, mode_servers, server, tunnel
 from mitmproxy.proxy.layers import http, tcp, tls, websocket
 from mitmproxy.proxy.layers.http import _http2, _http_h2
+
+logger = logging.getLogger(__name__)
 
 OLDEST = (12, 2)
 NEWEST = (12, 3)
@@ -118,10 +121,13 @@ def differences() -> list[str]:
 
 
 def require_known_mitmproxy() -> None:
-    """Raise OptionsError, which stops mitmproxy with one clear line, if anything differs."""
+    """Raise OptionsError if anything differs, and say so in the log, which stops mitmproxy: what
+    a script's `load` raises is dropped without a word."""
     if found := differences():
-        raise exceptions.OptionsError(
+        message = (
             "mitmthrottle cannot pace with this mitmproxy: "
             + "; ".join(found)
             + ". Install a tested one: pip install 'mitmproxy>=12.2,<12.4'"
         )
+        logger.error(message)
+        raise exceptions.OptionsError(message)
