@@ -174,6 +174,7 @@ def test_how_many_commands_a_second(two: Fleet, figures: Figures) -> None:
     assert sent <= 15
 
 
+@pytest.mark.alone
 def test_the_first_byte_does_not_wait_for_the_store(
     two: Fleet, policy: Callable[[str], Path], figures: Figures
 ) -> None:

@@ -98,3 +98,9 @@ def test_a_turn_that_nobody_took_is_lost() -> None:
         return store.asked
 
     assert asyncio.run(run()) == [1, 1]
+
+
+def test_nonsense_from_the_store_lets_one_start() -> None:
+    store = FakeStore([("many", "soon")])  # type: ignore[list-item]  # which it never says
+    assert asyncio.run(started(line(store), 1))[0][0] < 1
+    assert store.away is None

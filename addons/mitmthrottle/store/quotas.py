@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import logging
 import math
 import weakref
 from collections.abc import Hashable
@@ -19,6 +20,8 @@ from .link import Away
 
 if TYPE_CHECKING:
     from .store import Store
+
+logger = logging.getLogger(__name__)
 
 SOONEST_S = 0.07  # between two calls for a quota: 15 a second
 LATEST_S = 0.25  # after which also a little that was used is told
@@ -96,9 +99,11 @@ class QuotaCalls:
             total = await self._store.link.run(
                 "quota.lua", [name], [used, known, f"{1000 * keep_s:.0f}"]
             )
+            quota.told(int(total), period)
         except Away as error:
             quota.not_told()
             if not error.at_once:
                 self._store.missed(error)
-        else:
-            quota.told(int(total), period)
+        except Exception:  # a fault of ours: nobody is to be slowed for it
+            logger.exception("mitmthrottle failed on a shared quota, which is this proxy's own now")
+            quota.alone(1 / self._store.parts.processes)

@@ -8,6 +8,7 @@ is away each process gives one start in `processes` times the limit's interval, 
 from __future__ import annotations
 
 import asyncio
+import logging
 from typing import TYPE_CHECKING
 
 from .link import Away
@@ -15,10 +16,12 @@ from .link import Away
 if TYPE_CHECKING:
     from .store import Store
 
+logger = logging.getLogger(__name__)
+
 # At most 15 calls in any second: four at once, and eleven a second.
 ASK_EVERY_S = 1 / 11
 ASK_AT_ONCE = 4
-STALE_S = 0.05  # a turn that was not taken by then is lost: to use it later would be one too many
+STALE_S = 0.05  # a turn that nobody wants by then is lost: to use it later would be one too many
 
 
 class SharedLine:
@@ -44,6 +47,8 @@ class SharedLine:
 
     async def wait(self) -> None:
         """Until it is the caller's turn."""
+        if not self._waiting and asyncio.get_running_loop().time() > self._turns_at + STALE_S:
+            self._turns = 0  # those whom it was given to are gone
         self._waiting += 1
         try:
             async with self._first:
@@ -56,14 +61,10 @@ class SharedLine:
         while True:
             now = loop.time()
             if self._turns and now >= self._turns_at:
-                if now <= self._turns_at + STALE_S:
-                    self._turns -= 1
-                    return
-                self._turns = 0
+                self._turns -= 1
+                return
             if self._turns:
                 await asyncio.sleep(self._turns_at - now)
-                # However late we wake, it is ours: nobody else could have taken it.
-                self._turns_at = max(self._turns_at, loop.time())
             elif self._store.away is None:
                 await self._ask(loop)
             elif self._store.down == "open":
@@ -86,14 +87,17 @@ class SharedLine:
                 [self._key],
                 [count, 1000 * period_s, max(1, self._waiting), f"{known_ms:.3f}"],
             )
+            self._turns = int(given)
+            self._turns_at = loop.time() + float(wait_ms) / 1000
+            self._full_at = loop.time() + float(full_ms) / 1000
         except Away as error:
             self._failed(error)
-            return
-        self._failures = 0
-        self._alone_at = None
-        self._turns = int(given)
-        self._turns_at = loop.time() + float(wait_ms) / 1000
-        self._full_at = loop.time() + float(full_ms) / 1000
+        except Exception:  # fail open: nobody waits for ever because of an error of ours
+            logger.exception("mitmthrottle failed on a shared limit on starts, and lets one start")
+            self._turns, self._turns_at = 1, loop.time()
+        else:
+            self._failures = 0
+            self._alone_at = None
 
     def _failed(self, error: Away) -> None:
         self._failures += 1

@@ -150,7 +150,8 @@ class Store:
                     self.missed(error)
                     await asyncio.sleep(TRY_AGAIN_S)
             except Exception:  # a fault of ours: go on with the parts that we have
-                logger.exception("mitmthrottle failed on what the store has said")
+                if self.away is None:
+                    logger.exception("mitmthrottle failed on what the store has said")
                 self.missed(Away("an error of ours"))
                 await asyncio.sleep(TRY_AGAIN_S)
             else:
