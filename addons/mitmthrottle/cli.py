@@ -18,7 +18,7 @@ import click
 
 from mitmthrottle.compare.options import compare_command
 from mitmthrottle.explain import as_text, exchange_of_url, explain
-from mitmthrottle.fleet import NotStarted, parse_workers, run_workers, take_workers
+from mitmthrottle.fleet import NotStarted, parse_workers, run_workers, settings, take_workers
 from mitmthrottle.lab.proxy import SCRIPT_PATH
 from mitmthrottle.measure.command import measure_command
 from mitmthrottle.policy import (
@@ -70,8 +70,9 @@ def run_command(workers: str, policy: str, mitmdump_options: tuple[str, ...]) ->
     _load_or_exit(policy)
     path = find_policy(policy)
     throttle = ["-s", str(SCRIPT_PATH), "--set", f"throttle_policy={path}"]
-    # A control that arrives in one lump at its end would be compared with a slowed target.
-    throttle += ["--set", "stream_large_bodies=1"]
+    if not settings(options, "stream_large_bodies"):
+        # A control that arrives in one lump at its end would be compared with a slowed target.
+        throttle += ["--set", "stream_large_bodies=1"]
     if count > 1:
         try:
             sys.exit(run_workers([*throttle, *options], count))

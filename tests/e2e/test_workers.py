@@ -10,6 +10,7 @@ import ssl
 import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
+from urllib.request import urlopen
 
 import pytest
 
@@ -23,6 +24,7 @@ pytestmark = pytest.mark.e2e
 HOST, FREE = "photos.example.org", "free.example.org"
 LIMIT_BYTES_PER_S = 200_000
 OVER_S = 6.0
+PAGE_PORT = 18_183
 CONNECTIONS = 400
 POLICY = """
 version: 1
@@ -38,7 +40,7 @@ rules:
 def workers(nginx: Nginx, policy: Callable[[str], Path]) -> Iterator[Workers]:
     path = policy(POLICY.format(name="first"))
     with running_workers(
-        path, resolve=nginx.resolve, options=["--set", "termlog_verbosity=info"]
+        path, resolve=nginx.resolve, options=["--set", "throttle_store="]
     ) as running:
         yield running
 
@@ -187,7 +189,8 @@ def test_the_store_is_killed(workers: Workers) -> None:
 
 def test_a_new_policy_takes_over_in_all(nginx: Nginx, policy: Callable[[str], Path]) -> None:
     path = policy(POLICY.format(name="first"))
-    with running_workers(path, resolve=nginx.resolve) as workers:
+    page = f"127.0.0.1:{PAGE_PORT}"
+    with running_workers(path, resolve=nginx.resolve, page=page) as workers:
         path.write_text(POLICY.format(name="second"))
 
         def took_over() -> set[str]:
@@ -195,7 +198,12 @@ def test_a_new_policy_takes_over_in_all(nginx: Nginx, policy: Callable[[str], Pa
             return {line[:10] for line in lines if "a new second took over, 1 rules" in line}
 
         both = {"[worker 1]", "[worker 2]"}
-        assert wait_for(lambda: took_over() == both, 20.0) is not None
+        assert wait_for(lambda: took_over() == both, 20.0) is not None, workers.log()
+        # Each has its page and its metrics, on ports that follow, and both have the same version.
+        pages = [f"http://127.0.0.1:{PAGE_PORT + number}" for number in (0, 1)]
+        assert len({urlopen(f"{page}/healthz", timeout=10).read() for page in pages}) == 1
+        for page in pages:
+            assert b"mitmthrottle_" in urlopen(f"{page}/metrics", timeout=10).read()
         # And then a clean end of all, with nothing left behind.
         children = list(workers.children().values())
         assert len(children) == 3

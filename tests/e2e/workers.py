@@ -66,6 +66,7 @@ def running_workers(
     options: Sequence[str] = (),
     resolve: Mapping[str, tuple[str, int]] | None = None,
     port: int = 0,
+    page: str = "",
     wait: bool = True,
 ) -> Iterator[Workers]:
     """The workers, all of them ready; with `wait` off, as soon as they are asked for."""
@@ -74,7 +75,7 @@ def running_workers(
         arguments = [
             *("run", str(policy), "--workers", str(count)),
             *("--listen-host", "127.0.0.1", "--listen-port", str(port)),
-            *("--set", f"confdir={folder / 'conf'}", "--set", "throttle_listen="),
+            *("--set", f"confdir={folder / 'conf'}", "--set", f"throttle_listen={page}"),
         ]
         if resolve:
             arguments += ["-s", str(_RESOLVE)]

@@ -8,7 +8,7 @@ from click.testing import CliRunner
 from mitmthrottle import fleet
 from mitmthrottle.cli import main
 from mitmthrottle.fleet import supervisor
-from mitmthrottle.fleet.arguments import names_store, take_workers
+from mitmthrottle.fleet.arguments import settings, take_workers, without
 from mitmthrottle.fleet.backoff import FIRST_S, LONGEST_S, STEADY_S, Backoff
 from mitmthrottle.fleet.worker import page_address
 
@@ -38,11 +38,13 @@ def test_no_number_of_workers(value: str) -> None:
         assert f"`{value}` is no number of workers: write --workers 2" in result.stderr
 
 
-def test_which_options_name_a_store() -> None:
-    assert names_store(["-p", "1", "--set", "throttle_store=valkey://a"])
-    assert names_store(["--set=throttle_store=valkey://a"])
-    assert not names_store(["--set", "throttle_store="])
-    assert not names_store(["--set", "throttle_store_down=open", "throttle_store=x"])
+def test_what_is_set() -> None:
+    arguments = ["--set", "a=1", "-p", "1", "--set=b=2", "b=3", "--set", "a=", "--set"]
+    assert settings(arguments, "a") == ["1", ""]
+    assert settings(arguments, "b") == ["2"]
+    assert settings(arguments, "c") == []
+    assert without(arguments, "a") == ["-p", "1", "--set=b=2", "b=3", "--set"]
+    assert without(arguments, "c") == arguments
 
 
 def test_without_a_store_it_is_said_what_is_missing(monkeypatch: pytest.MonkeyPatch) -> None:

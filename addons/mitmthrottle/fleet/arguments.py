@@ -41,13 +41,31 @@ def parse_workers(text: str) -> int:
     return int(text)
 
 
-def names_store(arguments: Sequence[str]) -> bool:
-    """Whether some `--set throttle_store=…` names a store."""
-    named = False
-    for before, argument in zip(["", *arguments], arguments, strict=False):
-        setting = argument.removeprefix("--set=") if before != "--set" else argument
-        if (before == "--set" or argument.startswith("--set=")) and setting.startswith(
-            "throttle_store="
-        ):
-            named = bool(setting.partition("=")[2])
-    return named
+def settings(arguments: Sequence[str], name: str) -> list[str]:
+    """The values of each `--set name=…` among mitmdump's arguments, in their order.
+
+    >>> settings(["--set", "http2=false", "--set=http2=true", "http2=no"], "http2")
+    ['false', 'true']
+    """
+    return _split(arguments, name)[0]
+
+
+def without(arguments: Sequence[str], name: str) -> list[str]:
+    """The arguments without each `--set name=…`: mitmdump takes an option once only."""
+    return _split(arguments, name)[1]
+
+
+def _split(arguments: Sequence[str], name: str) -> tuple[list[str], list[str]]:
+    found, rest = [], []
+    given = iter(arguments)
+    for argument in given:
+        words = [argument]
+        setting = argument.removeprefix("--set=") if argument.startswith("--set=") else ""
+        if argument == "--set" and (setting := next(given, "")):
+            words.append(setting)
+        option, _, value = setting.partition("=")
+        if option == name:
+            found.append(value)
+        else:
+            rest += words
+    return found, rest

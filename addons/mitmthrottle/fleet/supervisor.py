@@ -17,13 +17,14 @@ import tempfile
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 
-from .arguments import names_store
+from .arguments import settings, without
 from .program import READY, Program, say
 from .store_server import MISSING, answers, find_server, store_program
 
 START = "from mitmthrottle.fleet.start import main; main()"
 """What an interpreter is asked to run for a worker."""
 
+STORE = "throttle_store"
 STOP_S = 10.0
 """How long the workers may take to end before they are killed."""
 GIVE_UP_AFTER = 3
@@ -49,7 +50,7 @@ def run_workers(
     if sys.platform != "linux":
         raise NotStarted("--workers needs Linux, where several processes can share a port")
     server = None
-    if not names_store(options):
+    if not any(settings(options, STORE)):
         server = find_server()
         if server is None:
             raise NotStarted(MISSING)
@@ -121,7 +122,7 @@ class _Fleet:
 
     async def _start_store(self, server: str, folder: Path) -> bool:
         self._store, url = store_program(server, folder)
-        self._options += ["--set", f"throttle_store={url}"]
+        self._options = [*without(self._options, STORE), "--set", f"{STORE}={url}"]
         for name in _PASSWORDS:  # it is ours and asks for none
             self._environ.pop(name, None)
         self._keep(self._store)
