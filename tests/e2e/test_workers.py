@@ -136,6 +136,7 @@ async def rate(port: int, start: asyncio.Event) -> float:
     return counted / OVER_S
 
 
+@pytest.mark.alone
 def test_one_budget(workers: Workers, figures: Figures) -> None:
     async def together() -> list[float]:
         start = asyncio.Event()
