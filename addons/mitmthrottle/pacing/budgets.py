@@ -41,6 +41,7 @@ POLICER_BURST_S = 0.5
 # What a new budget with the default burst starts with: enough for a first byte at once, and so
 # little that the mean over the first ten seconds is within 0.25 % of the rate.
 START_S = 0.025
+SMALLEST_CUT_BYTES = 256
 CATCH_UP_S = 0.1  # how much of our own lateness is made up for, in seconds of the rate
 
 
@@ -49,6 +50,9 @@ class Claimant(Protocol):
 
     size: int  # bytes of the piece that waits
     withdrawn: bool  # it has given up; drop it when its turn comes
+
+    def shrink(self, size: int, now: float) -> None:
+        """Wait for so many bytes only."""
 
 
 class Sharing(Protocol):
@@ -158,6 +162,12 @@ class Budget:
     def take_part(self, fraction: float, now: float) -> None:
         """Give out this fraction (above 0) of the rate and of the burst from now on."""
         self._accrue(now)
+        if fraction < self.fraction:
+            # What waits was cut for a larger part: it would be silent for as many times longer.
+            for _, _, claimant in self._queue:
+                size = max(SMALLEST_CUT_BYTES, int(claimant.size * fraction / self.fraction))
+                if size < claimant.size and not claimant.withdrawn:
+                    claimant.shrink(size, now)
         self.fraction = fraction
         self._set(self.limit_bytes_per_s, self._asked_burst_bytes, self.policing)
         self._level = min(self._level, self.burst_bytes - self._held)

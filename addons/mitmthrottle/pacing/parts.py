@@ -248,7 +248,7 @@ class Parts:
         """The answer to what was reported."""
         if demand.none:
             part.told = None
-            if not part.dirty:  # nobody has come meanwhile
+            if not part.dirty and self._active.get(part.key) is part:  # nobody has come meanwhile
                 self._active.pop(part.key, None)
             self._start(part, now)
         elif self._mode == "split":
@@ -278,7 +278,7 @@ class Parts:
             self.on_part(part.budget)
 
     def _activate(self, part: Part) -> None:
-        if part.key not in self._active:
+        if self._active.get(part.key) is not part:
             part.looked = -math.inf
             self._active[part.key] = part
         self.on_change()

@@ -33,6 +33,14 @@ class Claim:
         state = f"waiting at {self._step}" if self.waiting else "idle"
         return f"Claim({self.size} B, {state}, of {self.budgets})"
 
+    def shrink(self, size: int, now: float) -> None:
+        """Wait for so many bytes only, fewer than before."""
+        less = self.size - size
+        for budget in self.budgets[: self._step]:
+            budget.refund(less, now)
+        self._tags[self._step] -= less
+        self.size = size
+
 
 class Schedule:
     """The due times of all budgets.  `submit` asks, `advance` tells who may send."""
