@@ -26,9 +26,11 @@ demo: $(VENV)/.lab
 test: $(VENV)/.dev
 	@$(BIN)/python -m pytest -m "not e2e" $(PYTEST_OPTIONS)
 
-# Most of them wait most of the time.
+# Most of them wait most of the time, so they do it side by side; what a busy neighbour has spoilt
+# is tried again by itself.
 e2e: $(VENV)/.dev
-	@$(BIN)/python -m pytest -m "e2e and not alone" -n 3 --dist loadfile $(PYTEST_OPTIONS)
+	@$(BIN)/python -m pytest -m "e2e and not alone" -n 3 --dist loadfile $(PYTEST_OPTIONS) || \
+	    $(BIN)/python -m pytest -m "e2e and not alone" --last-failed --last-failed-no-failures none $(PYTEST_OPTIONS)
 	@$(BIN)/python -m pytest -m "e2e and alone" $(PYTEST_OPTIONS)
 
 lint: $(VENV)/.dev

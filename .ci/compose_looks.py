@@ -138,16 +138,18 @@ def transparent() -> None:
     command = inside(name, "sh", "-c", "tr '\\0' ' ' </proc/[0-9]*/cmdline 2>/dev/null || true")
     if "--proxy-server" in command or "http://proxy" in environment:
         raise Wrong("the transparent profile's browser has a proxy setting")
-    fetch = ("curl", "-sS", "--cacert", "/home/browser/ca.pem", "-A", PHONE, "-o", "/dev/null",
-             "-w", "%{speed_download} %{http_code}")  # fmt: skip
-    slowed, status = inside(name, *fetch, "https://pbs.twimg.com/photo-large.jpg").split()
-    free, _ = inside(name, *fetch, "https://example.org/photo-large.jpg").split()
-    figure("transparent: a photo at 128 kbit/s came at", float(slowed) * 8 / 1000, "kbit/s")
-    figure("transparent: the same of the control", float(free) * 8 / 1e6, "Mbit/s")
-    if status != "200" or abs(float(slowed) / SLOW_BYTES_PER_S - 1) > 0.05:
-        raise Wrong(f"status {status}, {slowed} B/s instead of {SLOW_BYTES_PER_S}")
-    if float(free) < 5 * SLOW_BYTES_PER_S:
-        raise Wrong(f"the control is slowed too: {free} B/s")
+    # Two browsers have only just started; on a busy machine a piece may be late, never early.
+    for _ in range(3):
+        slowed = _body_rate(name, "pbs.twimg.com")
+        if slowed > 0.95 * SLOW_BYTES_PER_S:
+            break
+    free = _body_rate(name, "example.org")
+    figure("transparent: a photo at 128 kbit/s came at", slowed * 8 / 1000, "kbit/s")
+    figure("transparent: the same of the control", free * 8 / 1e6, "Mbit/s")
+    if abs(slowed / SLOW_BYTES_PER_S - 1) > 0.05:
+        raise Wrong(f"{slowed:.0f} B/s instead of {SLOW_BYTES_PER_S}")
+    if free < 5 * SLOW_BYTES_PER_S:
+        raise Wrong(f"the control is slowed too: {free:.0f} B/s")
     for address in ("198.18.10.10:81", "198.18.10.3:8080"):
         status = inside(name, "sh", "-c", f"curl -s --max-time 3 http://{address}/; echo $?")
         if status.endswith("0\n"):
@@ -163,3 +165,14 @@ def transparent() -> None:
     for line in sorted(memory.splitlines()):
         owner, used = line.split()[:2]
         figure(f"memory of {owner.removeprefix(PROJECT).strip('_-')}", used)
+
+
+def _body_rate(service: str, host: str) -> float:
+    """Bytes per second of a large photo, as a phone, from the body's first byte to its last."""
+    told = inside(
+        service, "curl", "-sSf", "--cacert", "/home/browser/ca.pem", "-A", PHONE, "-o", "/dev/null",
+        "-w", "%{size_download} %{time_starttransfer} %{time_total}",
+        f"https://{host}/photo-large.jpg",
+    )  # fmt: skip
+    size, first, last = map(float, told.split())
+    return size / max(last - first, 0.001)

@@ -112,7 +112,7 @@ def valid_for_both_composes() -> None:
 
 def built() -> None:
     began = time.monotonic()
-    compose(*PROFILES, "build")
+    compose(*PROFILES, "build", timeout_s=900)
     figure("building all images", time.monotonic() - began, "s")
     for image in ("debian:trixie-slim", "mitmthrottle", *(f"mitmthrottle-demo-{name}" for name in
                   ("site", "browser", "prometheus", "router"))):  # fmt: skip

@@ -11,6 +11,7 @@ from html import escape
 
 WIDTH, HEIGHT = 760, 440
 LEFT, RIGHT, TOP, BOTTOM = 70, 20, 62, 52
+LEGEND_LINE = 20
 # Okabe and Ito: told apart with any kind of sight.
 COLOURS = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9", "#000000")
 DASHES = ("", "7 3", "2 3", "9 3 2 3", "4 2", "1 2", "12 4")
@@ -24,6 +25,7 @@ def chart(
     """The text of an SVG file.  `steps`: a value holds until the next one."""
     x_top = max(point[0] for points in lines.values() for point in points)
     y_top = max(point[1] for points in lines.values() for point in points)
+    places, top = _legend(list(lines))
     x_ticks, y_ticks = ticks(x_top), ticks(y_top)
     x_top, y_top = max(x_top, x_ticks[-1]), max(y_top, y_ticks[-1])
 
@@ -31,7 +33,7 @@ def chart(
         return LEFT + value / x_top * (WIDTH - LEFT - RIGHT)
 
     def y(value: float) -> float:
-        return HEIGHT - BOTTOM - value / y_top * (HEIGHT - TOP - BOTTOM)
+        return HEIGHT - BOTTOM - value / y_top * (HEIGHT - top - BOTTOM)
 
     out = [
         f'<svg xmlns="http://www.w3.org/2000/svg" viewBox="0 0 {WIDTH} {HEIGHT}" '
@@ -55,22 +57,34 @@ def chart(
     middle = (LEFT + WIDTH - RIGHT) / 2
     out.append(
         f'<text x="{middle}" y="{HEIGHT - 12}" text-anchor="middle">{escape(x_label)}</text>'
-        f'<text transform="translate(18 {(TOP + HEIGHT - BOTTOM) / 2}) rotate(-90)" '
+        f'<text transform="translate(18 {(top + HEIGHT - BOTTOM) / 2}) rotate(-90)" '
         f'text-anchor="middle">{escape(y_label)}</text>'
     )
-    legend_x = float(LEFT)
     for number, (name, points) in enumerate(lines.items()):
         colour, dash = COLOURS[number % len(COLOURS)], DASHES[number % len(DASHES)]
         style = f'stroke="{colour}" stroke-width="2" stroke-dasharray="{dash}" fill="none"'
         corners = _steps(points) if steps else points
         path = " ".join(f"{x(point[0]):.1f},{y(point[1]):.1f}" for point in corners)
         out.append(f'<polyline points="{path}" {style} stroke-linejoin="round"/>')
+        at_x, at_y = places[number]
         out.append(
-            f'<path d="M{legend_x} 44h24" {style}/>'
-            f'<text x="{legend_x + 29}" y="48">{escape(name)}</text>'
+            f'<path d="M{at_x} {at_y - 4}h24" {style}/>'
+            f'<text x="{at_x + 29}" y="{at_y}">{escape(name)}</text>'
         )
-        legend_x += 44 + 6.6 * len(name)
     return "\n".join([*out, "</svg>", ""])
+
+
+def _legend(names: Sequence[str]) -> tuple[list[tuple[float, float]], float]:
+    """Where each name stands, in as many lines as it takes, and where the plot begins below."""
+    places: list[tuple[float, float]] = []
+    x, y = float(LEFT), 48.0
+    for name in names:
+        width = 44 + 6.6 * len(name)
+        if places and x + width > WIDTH:
+            x, y = float(LEFT), y + LEGEND_LINE
+        places.append((x, y))
+        x += width
+    return places, TOP + y - 48.0
 
 
 def ticks(top: float) -> list[float]:

@@ -34,7 +34,8 @@ def accuracy_part(found: Found) -> Iterator[str]:
     curves = {name: [[s, b / 1000] for s, b in points] for name, points in
               found["curves"]["of"].items()}  # fmt: skip
     rate = found["curves"]["rate_bytes_per_s"]
-    curves["exactly the rate"] = [[0.0, 0.0], [accuracy.CURVE_S, accuracy.CURVE_S * rate / 1000]]
+    steps = [accuracy.CURVE_S * step / 400 for step in range(401)]
+    curves["exactly the rate"] = [[at, at * rate / 1000] for at in steps]
     title = f"One response at {accuracy.rate_name(rate)}, HTTP/1.1"
     svg = plot.chart(title, "seconds since the request", "kB received", curves, steps=True)
     (results.FOLDER / "bytes-over-time.svg").write_text(svg)

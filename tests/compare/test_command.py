@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import subprocess
+import sys
 from pathlib import Path
 
 import pytest
@@ -70,6 +72,16 @@ def test_without_chromium_it_says_how_to_get_it(monkeypatch: pytest.MonkeyPatch)
     monkeypatch.setenv("PATH", "/nonexistent")
     with pytest.raises(CompareFailed, match="apt-get install chromium"):
         find_chromium(None)
+
+
+def test_without_its_extra_it_says_how_to_get_it() -> None:
+    code = (
+        "import sys; sys.modules['playwright'] = None\n"
+        f"from mitmthrottle.cli import main; main(['compare', '{PAGE}', '--policy', 'full-ban'])"
+    )
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=False)
+    assert done.returncode == 1
+    assert done.stderr == "Error: compare needs playwright: pip install 'mitmthrottle[compare]'\n"
 
 
 def test_a_browser_is_found_under_each_of_its_names(

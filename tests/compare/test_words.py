@@ -20,10 +20,10 @@ PAINT, REQUESTS = (
 @pytest.mark.parametrize(
     ("metric", "without", "with_", "said"),
     [
-        (PAINT, (0.5, 0.6), (4.0, 4.1), "+3.50 s (× 7.36)"),
+        (PAINT, (0.5, 0.6), (4.0, 4.1), "+3.50 s (×\u00a07.36)"),
         (PAINT, (4.0, 4.1), (0.5, 0.6), "−3.50 s"),
         (PAINT, (0.5, 0.6), (0.55, 0.8), "within the spread"),
-        (PAINT, (0.5,), (4.0,), "+3.50 s (× 8)"),
+        (PAINT, (0.5,), (4.0,), "+3.50 s (×\u00a08)"),
         (PAINT, (0.5, 0.5), (math.inf, math.inf), "only without"),
         (PAINT, (math.inf, math.inf), (0.5, 0.5), "only with"),
         (PAINT, (math.inf,), (math.inf,), "in neither"),
@@ -41,8 +41,7 @@ def test_findings_of_a_page_whose_photos_come_late() -> None:
     assert words.findings(usual()) == [
         "The policy slows 1 of 2 requests.",
         "The largest thing on the page is painted 3.55 s later: after 4.10 s instead of 0.55 s.",
-        "The first text or picture is painted as early as without the policy (0.30 s, without "
-        "it 0.30 s).",
+        "The first text or picture is painted after 0.30 s, as without the policy.",
     ]
 
 
@@ -74,6 +73,28 @@ def test_a_page_that_is_blocked() -> None:
     once = words.findings(comparison([run(), run(number=2)], [blocked, slowed_run(2)]))
     assert once[-1] == (
         "In 1 of 2 runs with the policy the page did not open: net::ERR_CONNECTION_RESET."
+    )
+
+
+def test_a_difference_within_the_spread_is_not_called_one() -> None:
+    paints = ((1.0, 1.5), (1.4, 1.7))
+    said = words.findings(
+        comparison(
+            [run(number=n, paint_s=paint_s) for n, paint_s in enumerate(paints[0], 1)],
+            [slowed_run(n, paint_s) for n, paint_s in enumerate(paints[1], 1)],
+        )
+    )
+    assert said[1] == (
+        "The largest thing on the page is painted after 1.55 s, without the policy after 1.25 s: "
+        "no more than the spread."
+    )
+
+
+def test_one_run_each_is_not_called_later() -> None:
+    said = words.findings(comparison([run(paint_s=0.5)], [slowed_run(paint_s=4.0)]))
+    assert said[1] == (
+        "The largest thing on the page is painted after 4.00 s, without the policy after 0.50 s, "
+        "in one run each."
     )
 
 

@@ -88,6 +88,7 @@ class Watched:
         self._proxy = proxy
         self._url = url
         self._arrivals: list[tuple[float, int]] = []
+        self._fault: Exception | None = None
         self._over = threading.Event()
         self._thread = threading.Thread(target=self._run, daemon=True)
 
@@ -101,6 +102,12 @@ class Watched:
         assert not self._thread.is_alive()
 
     def _run(self) -> None:
+        try:
+            self._fetch()
+        except Exception as fault:  # to be told where the rate is asked for
+            self._fault = fault
+
+    def _fetch(self) -> None:
         with httpx.Client(proxy=self._proxy.url, verify=False, timeout=30) as client:
             while not self._over.is_set():
                 with client.stream("GET", self._url, headers={"user-agent": IPHONE}) as answer:
@@ -115,5 +122,7 @@ class Watched:
         start = time.monotonic()
         time.sleep(seconds)
         end = time.monotonic()
+        if self._fault is not None:
+            raise self._fault
         came = sum(size for at, size in list(self._arrivals) if start < at <= end)
         return came / (end - start)

@@ -108,7 +108,6 @@ def test_a_name_that_was_made_to_point_here_reads_nothing(
     assert answer.status == 421
     read = "async path => { const a = await fetch(path); return `${a.status} ${await a.text()}` }"
     for path in ("/api/state", "/api/policy", "/metrics", "/page.js"):
-        assert page.evaluate(read, path).startswith("421: this address") is False
         assert page.evaluate(read, path).startswith("421 421: this address")
     page.close()
 

@@ -22,7 +22,7 @@ from . import ways_dial
 from .figures import Figures
 from .ways_origin import WaysOrigin, running_ways_origin
 
-pytestmark = pytest.mark.e2e
+pytestmark = [pytest.mark.e2e, pytest.mark.alone]
 
 RATE, SIZE = 32_000, 192_000
 HOST, FREE = "app.slow.example", "app.free.example"

@@ -25,7 +25,7 @@ from .process import resident_bytes
 from .ways_browser import chromium, new_page
 from .ways_origin import ALT_SVC, EVENT_BYTES, WaysOrigin, event, running_ways_origin
 
-pytestmark = pytest.mark.e2e
+pytestmark = [pytest.mark.e2e, pytest.mark.alone]
 
 RATE, SIZE = 32_000, 192_000  # six seconds each
 SLOW, FREE, HIDDEN = "a.slow.example", "a.free.example", "hidden.slow.example"

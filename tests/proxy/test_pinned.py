@@ -15,7 +15,11 @@ from mitmthrottle.proxy.pinned import Pinned
 from .relayed import client_hello
 
 DISTRUST = "The client does not trust the proxy's certificate for a.example (OpenSSL Error)"
-HANG_UP = "The client disconnected during the handshake."
+# All of what mitmproxy says, which begins otherwise and goes on like the above.
+HANG_UP = (
+    "The client disconnected during the handshake. If this happens consistently for a.example, "
+    "this may indicate that the client does not trust the proxy's certificate."
+)
 
 
 def contact(

@@ -140,6 +140,17 @@ def test_unmatched_responses_are_counted_where_wanted(request_text: str, streame
         assert record.measured_bytes_per_s == (10_000 if streamed else None)
 
 
+def test_who_does_not_want_unmatched_responses_gets_none_when_others_do() -> None:
+    with wire(SLOW) as w:
+        one, other = watched(w, unmatched=True), watched(w)
+        w.request(OTHER)
+        w.respond(HEAD_20K)
+        w.respond(BODY)
+        assert len(one.decisions) == len(one.records) == 1
+        assert not other.decisions
+        assert not other.records
+
+
 @pytest.mark.parametrize("who", ["client", "origin"])
 def test_who_left_an_unmatched_response(who: str) -> None:
     with wire(SLOW) as w:

@@ -43,6 +43,7 @@ def run(console: Console, plan: Plan, html: Path, json_path: Path | None) -> int
         console.print("stopped; nothing was written", highlight=False)
         return INTERRUPTED
     except Stopped as stopped:
+        console.print("stopped; nothing was written", highlight=False)
         return 128 + int(stopped.args[0])
     show(console, comparison)
     _write(html, report(comparison))

@@ -46,7 +46,7 @@ METRICS = (
         "s",
         lambda run: run.largest_contentful_paint_s,
     ),
-    Metric("dom_content_loaded_s", "DOMContentLoaded", "s", lambda run: run.dom_content_loaded_s),
+    Metric("dom_content_loaded_s", "DOM content loaded", "s", lambda run: run.dom_content_loaded_s),
     Metric("load_s", "Load", "s", lambda run: run.load_s),
     Metric("video_start_s", "First video plays", "s", _video_start_s),
     Metric(

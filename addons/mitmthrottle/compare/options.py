@@ -77,8 +77,9 @@ def compare_command(
         from mitmthrottle.compare import command
         from mitmthrottle.compare.facts import CompareFailed, Plan
     except ModuleNotFoundError as missing:
+        package = (missing.name or "").partition(".")[0]
         raise click.ClickException(
-            f"compare needs {missing.name}: pip install 'mitmthrottle[compare]'"
+            f"compare needs {package}: pip install 'mitmthrottle[compare]'"
         ) from None
     try:
         plan = Plan(

@@ -12,16 +12,17 @@ import contextlib
 import signal
 import tempfile
 import time
-from collections.abc import Callable, Coroutine, Iterator
+from collections.abc import AsyncIterator, Callable, Coroutine, Iterator
 from dataclasses import replace
 from pathlib import Path
 from typing import Any, Protocol
 
 import certifi
-from playwright.async_api import Playwright, Response, async_playwright
+from playwright.async_api import Error, Playwright, async_playwright
 
-from mitmthrottle.compare.chromium import find_chromium, running_chromium
+from mitmthrottle.compare.chromium import find_chromium, first_line, running_chromium
 from mitmthrottle.compare.facts import CompareFailed, Comparison, Plan, Run, Variant
+from mitmthrottle.compare.opening import NETWORK_CHANGED, PROXY_GONE, dropped, must_have_opened
 from mitmthrottle.compare.record import Line, assign, read_record
 from mitmthrottle.compare.visit import visit
 from mitmthrottle.lab.proxy import RunningProxy, running_proxy
@@ -36,8 +37,8 @@ rules:
     then: {pass: true}
 """
 
-_NETWORK_CHANGED = "ERR_NETWORK_CHANGED"
 _ATTEMPTS = 4
+_LAST_EVENTS_S = 0.2
 
 _ENDING = (signal.SIGTERM, signal.SIGHUP)
 
@@ -84,7 +85,7 @@ async def _compare(plan: Plan, watcher: Watcher, policy_name: str, chromium: Pat
         nothing = Path(folder, "without.yaml")
         nothing.write_text(_NO_POLICY)
         upstream_ca = _authorities(plan, Path(folder))
-        async with async_playwright() as playwright:
+        async with _playwright() as playwright:
             for variant, number in order(plan.runs):
                 for attempt in range(_ATTEMPTS):
                     watcher.begins(variant, number)
@@ -94,7 +95,10 @@ async def _compare(plan: Plan, watcher: Watcher, policy_name: str, chromium: Pat
                         browser, run, origin = await _run(
                             playwright, chromium, proxy, plan, variant, number, watcher.says
                         )
-                    if not _disturbed(run):
+                        if dropped(run, PROXY_GONE):
+                            last = "\n".join(proxy.log().splitlines()[-5:])
+                            raise CompareFailed(f"the proxy ended by itself; it said:\n{last}")
+                    if not dropped(run, NETWORK_CHANGED):
                         break
                     watcher.disturbed(run)
                 else:
@@ -117,18 +121,22 @@ async def _compare(plan: Plan, watcher: Watcher, policy_name: str, chromium: Pat
     )
 
 
+@contextlib.asynccontextmanager
+async def _playwright() -> AsyncIterator[Playwright]:
+    try:
+        async with async_playwright() as playwright:
+            yield playwright
+    finally:
+        # Ctrl-C ends its driver too: the loop has to learn of it before it is closed.
+        await asyncio.sleep(_LAST_EVENTS_S)
+
+
 def _with_record(run: Run, lines: list[Line], origin: float) -> Run:
     return replace(
         run,
         requests=tuple(assign(run.requests, lines, origin)),
         record=tuple(line.slowed for line in lines if line.slowed is not None),
     )
-
-
-def _disturbed(run: Run) -> bool:
-    """Chromium drops its connections when an address of the machine comes or goes."""
-    failures = [run.failure, *(request.failure for request in run.requests)]
-    return any(failure is not None and _NETWORK_CHANGED in failure for failure in failures)
 
 
 async def _run(
@@ -141,9 +149,15 @@ async def _run(
     say: Callable[[str], None],
 ) -> tuple[str, Run, float]:
     async with running_chromium(playwright, chromium, proxy) as browser:
-        run, origin, response = await visit(browser, plan, variant, number, say)
-        if variant == "without" and not _disturbed(run):
-            await _must_have_come(run, response, plan)
+        try:
+            run, origin, response = await visit(browser, plan, variant, number, say)
+            if variant == "without" and not dropped(run, NETWORK_CHANGED):
+                await must_have_opened(run, response, plan, proxy)
+        except Error as error:  # nothing of the page raises it: its faults are in the run
+            raise CompareFailed(
+                f"{chromium} ended by itself during a visit ({first_line(error)}): is there "
+                "enough memory?"
+            ) from None
         return browser.version, run, origin
 
 
@@ -170,38 +184,6 @@ def _authorities(plan: Plan, folder: Path) -> Path | None:
     return both
 
 
-async def _must_have_come(run: Run, response: Response | None, plan: Plan) -> None:
-    """Without the policy the page has to be there, or there is nothing to compare."""
-    if run.failure is not None:
-        raise CompareFailed(f"{plan.page} did not open: {run.failure}{_remedy(run.failure)}")
-    if response is None or response.status < 400:
-        return
-    if response.headers.get("server", "").startswith("mitmproxy"):
-        said = " ".join((await _text(response)).split())
-        raise CompareFailed(f"the proxy cannot reach {plan.page}: {said}{_remedy(said)}")
-    raise CompareFailed(
-        f"{plan.page} answers with status {response.status}: give the address of a page that "
-        "opens in a browser without a login"
-    )
-
-
-async def _text(response: Response) -> str:
-    """What mitmproxy's page of an error says, without its markup."""
-    text: str = await response.frame.evaluate("document.body.innerText")
-    return text
-
-
-def _remedy(reason: str) -> str:
-    said = reason.lower()
-    if "certificate" in said or "err_cert" in said:
-        return ". Give the authority of its certificate with --cacert FILE, or --insecure"
-    if "name" in said or "getaddrinfo" in said:
-        return ". Is the host's name right?"
-    if "no answer within" in said:
-        return ". A larger --timeout gives it more time"
-    return ". Does it open in a browser on this machine?"
-
-
 async def _ended_by_signals[T](work: Coroutine[Any, Any, T]) -> T:
     """SIGTERM and SIGHUP end it as Ctrl-C does: in order, with nothing left running."""
     loop, task = asyncio.get_running_loop(), asyncio.ensure_future(work)
@@ -215,9 +197,13 @@ async def _ended_by_signals[T](work: Coroutine[Any, Any, T]) -> T:
         loop.add_signal_handler(number, end, number)
     try:
         return await task
-    except asyncio.CancelledError:
+    except BaseException:  # a cancelled task ends with one that is no Exception
+        # A signal to all of us may end the proxy first, and that is no error then.
         if came:
             raise Stopped(came[0]) from None
+        this = asyncio.current_task()
+        if this is not None and this.cancelling():
+            raise asyncio.CancelledError from None
         raise
     finally:
         for number in _ENDING:

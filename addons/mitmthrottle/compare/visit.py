@@ -63,7 +63,7 @@ async def visit(
     context = await new_context(browser, plan.device)
     traffic = Traffic()
     traffic.listen(context)
-    await context.add_init_script(_script(plan.play))
+    await context.add_init_script(script(plan.play))
     page = await context.new_page()
     errors = _Errors(page)
     camera = await Camera.start(
@@ -110,7 +110,8 @@ async def visit(
     return run, origin, response
 
 
-def _script(play: bool) -> str:
+def script(play: bool) -> str:
+    """What notes the videos of each frame; `play` starts those in view."""
     text = resources.files("mitmthrottle.compare").joinpath("observe.js").read_text("utf-8")
     return f"{{ const PLAY = {'true' if play else 'false'};\n{text}\n}}"
 

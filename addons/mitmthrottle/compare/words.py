@@ -72,7 +72,9 @@ def difference(figure: Figure) -> str:
         return "none" if delta == 0 else "within the spread"
     sign = "+" if delta > 0 else "−"
     factor = figure.factor
-    times = f" (× {factor:.3g})" if factor is not None and unit == "s" and factor >= 1.05 else ""
+    times = (
+        f" (×\u00a0{factor:.3g})" if factor is not None and unit == "s" and factor >= 1.05 else ""
+    )
     return f"{sign}{amount(abs(delta), unit)}{times}"
 
 
@@ -119,8 +121,12 @@ def _later(what: str, figure: Figure) -> str:
         if delta > 0:
             return f"{what} after {without}; with the policy never while watched."
         return f"{what} after {with_}; without the policy never while watched."
-    if figure.clear is False or abs(delta) < 0.005:
-        return f"{what} as early as without the policy ({with_}, without it {without})."
+    if abs(delta) < 0.005:
+        return f"{what} after {with_}, as without the policy."
+    if figure.clear is None:
+        return f"{what} after {with_}, without the policy after {without}, in one run each."
+    if figure.clear is False:
+        return f"{what} after {with_}, without the policy after {without}: no more than the spread."
     how = "later" if delta > 0 else "earlier"
     return f"{what} {seconds(abs(delta))} {how}: after {with_} instead of {without}."
 

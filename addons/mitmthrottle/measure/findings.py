@@ -14,6 +14,7 @@ from mitmthrottle.measure.transfer import Transfer, windows
 
 SAMPLES = 20
 """throughput samples of a transfer"""
+_PARTS = (20, 10, 5, 4, 2, 1)  # what divides it
 RESOLUTION_S = 0.005
 """What the client's own work may take of a transfer; it counts as time of both."""
 
@@ -66,17 +67,21 @@ class Verdict:
     target_first_byte_s: float | None
     control_first_byte_s: float | None
     delay: Interval | None
-    """by how much the target's first byte is later, without the way: by pair"""
+    """by how much the target's first byte is later: by pair"""
     delay_p_value: float | None
     target_shapes: tuple[Shape, ...] = ()
     control_shapes: tuple[Shape, ...] = ()
 
 
 def samples(transfer: Transfer, span_bytes: float) -> list[float]:
-    """The throughput samples of a transfer, over its first bytes."""
+    """The throughput samples of a transfer, over its first bytes.
+
+    They are of equal parts of its time, none shorter than what a client can resolve: a transfer
+    that was over in no time is one sample, counted as often as the others have samples.
+    """
     part = transfer.first(span_bytes)
     begin, end = part.arrivals[0][0], part.arrivals[-1][0]
-    found = windows(part.arrivals, begin, end, SAMPLES)
-    mean = part.size / (part.duration_s + RESOLUTION_S)
-    scale = mean * SAMPLES / sum(found)
-    return [each * scale for each in found]
+    count = next(n for n in _PARTS if n == 1 or part.duration_s / n >= RESOLUTION_S)
+    found = windows(part.arrivals, begin, end, count)
+    scale = part.size / (part.duration_s + RESOLUTION_S) * count / sum(found)
+    return [each * scale for each in found for _ in range(SAMPLES // count)]

@@ -26,6 +26,8 @@ Mechanism = Literal["shaper", "policer", "delay"]
 LONG_ENOUGH_S = 1.0
 """A transfer that is over sooner has no shape that could be told."""
 
+Arrivals = Sequence[tuple[float, float]]
+
 _SETTLE_S = 0.25  # what the steady rate leaves out at least
 _WINDOW_S = 0.25  # as Wehe's
 _PACKET_BYTES = 1460
@@ -36,7 +38,7 @@ _SILENT_SHARE = 0.5
 _STEPS_AT_LEAST = 4
 _TIMER_S, _TIMER_TOLERANCE = 1.0, 0.08
 _LOSS_SHARE, _LOSSES_AT_LEAST = 0.01, 3
-_BUCKET_S, _BUCKET_PACKETS = 0.25, 6
+_BUCKET_S, _BUCKET_PACKETS = 0.1, 2.2
 _BURST_SHARE = 0.05
 
 
@@ -110,12 +112,13 @@ def shape_of(transfer: Transfer) -> Shape:
     if transfer.duration_s < LONG_ENOUGH_S and steps is None:
         kind = "short"
     else:
-        variation = _variation(transfer, steady)
-        if loss is not None and loss >= _LOSS_SHARE and losses >= _LOSSES_AT_LEAST:
-            # A shaper whose queue is full loses packets as well, but holds its rate from the
-            # start; a policer lets TCP's first burst pass, or it would let nothing pass.
-            bucket = max(_BUCKET_S * steady, _BUCKET_PACKETS * _PACKET_BYTES)
-            kind = "flat" if variation <= _FLAT_VARIATION and burst < bucket else "losses"
+        lossy = loss is not None and loss >= _LOSS_SHARE and losses >= _LOSSES_AT_LEAST
+        # Behind a lost packet the others wait for it: what reaches the program then comes in
+        # jumps, whatever the rate on the way. The kernel's count of packets does not.
+        seen = _on_the_way(transfer) if lossy else transfer.arrivals
+        variation = _variation(seen, steady)
+        if lossy and _at_line_speed(transfer, steady):
+            kind = "losses"
         elif steps is not None:
             kind = "steps"
         else:
@@ -181,19 +184,47 @@ def _steady(transfer: Transfer) -> tuple[float, float]:
     return steady, max(0.0, start[1] - steady * (start[0] - begin))
 
 
-def _variation(transfer: Transfer, steady_bytes_per_s: float) -> float:
-    """Of the second half and what is before it, without the initial burst's windows."""
-    arrivals = transfer.arrivals
+def _variation(arrivals: Arrivals, steady_bytes_per_s: float) -> float:
+    """Of windows of 250 ms, without those of an initial burst."""
     long_s = max(_WINDOW_S, _PACKETS_A_WINDOW * _PACKET_BYTES / max(steady_bytes_per_s, 1.0))
     begin, end = arrivals[0][0] + _SETTLE_S, arrivals[-1][0]
     count = max(2, int((end - begin) / long_s))
     found = windows(arrivals, begin, max(end, begin + BRIEFEST_S), count)
     middle = statistics.median(found)
-    # The initial burst: windows at the beginning that are far above all others.
     while len(found) > 2 and found[0] > 2 * max(middle, 1.0):
         found = found[1:]
     mean = statistics.mean(found)
     return statistics.pstdev(found) / mean if mean > 0 else float("inf")
+
+
+def _on_the_way(transfer: Transfer) -> Arrivals:
+    """Arrivals of packets, in their order or not, by the kernel's count."""
+    begin = transfer.first_byte_s
+    return [
+        (later.at_s, (later.segments - sample.segments) * float(_PACKET_BYTES))
+        for sample, later in pairwise(transfer.samples)
+        if later.at_s >= begin
+    ] or transfer.arrivals
+
+
+def _at_line_speed(transfer: Transfer, steady_bytes_per_s: float) -> bool:
+    """Whether, after the beginning, some packets came much closer together than the rate allows.
+
+    A policer lets what its bucket holds pass at line speed; out of a shaper's queue nothing comes
+    faster than its rate. A sender's window may come at once as well, once a round trip.
+    """
+    begin = transfer.first_byte_s + _SETTLE_S
+    most = max(
+        (
+            (later.segments - sample.segments) * _PACKET_BYTES
+            - steady_bytes_per_s * (later.at_s - sample.at_s)
+            for sample, later in pairwise(transfer.samples)
+            if sample.at_s >= begin
+        ),
+        default=0.0,
+    )
+    least_s = max(_BUCKET_S, 2 * transfer.connect_s)
+    return most >= max(_BUCKET_PACKETS * _PACKET_BYTES, least_s * steady_bytes_per_s)
 
 
 def _from_kernel(transfer: Transfer) -> tuple[float | None, int, float | None]:

@@ -198,13 +198,16 @@ def _delayed(
     """Whether the target's first byte is surely later than distance explains."""
     found.target_first_byte_s = statistics.median(each.first_byte_s for each in targets)
     found.control_first_byte_s = statistics.median(each.first_byte_s for each in controls)
+    pairs = list(zip(targets, controls, strict=True))
+    found.delay = interval([one.first_byte_s - other.first_byte_s for one, other in pairs])
     # A farther server answers later by as much as it takes longer to connect to.
-    waits, others = ([each.first_byte_s - each.connect_s for each in side]
-                     for side in (targets, controls))  # fmt: skip
-    found.delay = interval([one - other for one, other in zip(waits, others, strict=True)])
+    farther = [max(0.0, one.connect_s - other.connect_s) for one, other in pairs]
+    waits = [one.first_byte_s - more for one, more in zip(targets, farther, strict=True)]
+    others = [each.first_byte_s for each in controls]
+    own = interval([one - other for one, other in zip(waits, others, strict=True)])
     found.delay_p_value = compare_single(waits, others, seed).p_value
     least = max(DELAY_S, DELAY_SHARE * found.control_first_byte_s)
-    return found.delay_p_value < P_VALUE and found.delay.low > least
+    return found.delay_p_value < P_VALUE and own.low > least
 
 
 def _mechanism(shapes: Sequence[Shape]) -> Mechanism | None:

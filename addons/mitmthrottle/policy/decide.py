@@ -12,22 +12,17 @@ from dataclasses import dataclass, replace
 
 from mitmthrottle.policy.clients import ClientMatch
 from mitmthrottle.policy.conditions import (
-    FIRST_BYTES,
-    NO,
-    YES,
     Client,
     Condition,
-    Content,
-    Facts,
     Header,
     InForce,
     OneOf,
     Path,
     Shared,
-    Size,
-    words,
 )
+from mitmthrottle.policy.conditions_of_body import Content, Size
 from mitmthrottle.policy.exchange import Exchange
+from mitmthrottle.policy.facts import FIRST_BYTES, NO, YES, Facts, listed
 from mitmthrottle.policy.hosts import HostIndex
 from mitmthrottle.policy.schema import Policy, Rule
 
@@ -173,7 +168,7 @@ class Decider:
     def _why_not(self, bound: _Bound, facts: Facts, host_holds: bool, decided: Decision) -> WhyNot:
         name = bound.rule.name
         if not host_holds:
-            wanted = words([str(getattr(h, "text", h)) for h in bound.rule.when.host or ()])
+            wanted = listed([str(getattr(h, "text", h)) for h in bound.rule.when.host or ()])
             return WhyNot(name, "host", f"host `{facts.exchange.host}` is not {wanted}")
         failed = [each for each in bound.conditions if each.test(facts) == NO] or [
             each for each in bound.conditions if each.test(facts) != YES

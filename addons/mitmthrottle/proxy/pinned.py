@@ -25,6 +25,8 @@ HANG_UPS = 2
 WORDLESS_S = 2.0
 # What mitmproxy says of a handshake that ended before the client had seen our certificate.
 NOT_REJECTED = ("connection closed early", "Cannot parse ClientHello")
+# And of one that says so.  What it says of a mere hang-up has these words further on.
+_SAYS_SO = "The client does not trust"
 
 Who = tuple[str, str]  # the client's address, the server's name
 
@@ -38,6 +40,11 @@ class _Rejections:
     @property
     def believed(self) -> bool:
         return self.said_so or self.hang_ups >= HANG_UPS
+
+
+def says_so(error: str | None) -> bool:
+    """Whether a handshake's error is a client that says that it does not trust our certificate."""
+    return error is not None and error.startswith(_SAYS_SO)
 
 
 class Pinned:
@@ -55,7 +62,7 @@ class Pinned:
         """The handshake with a client has failed."""
         error = data.conn.error or ""
         if (who := _who(data)) and not error.startswith(NOT_REJECTED):
-            self._rejected(who, now, said_so="does not trust" in error)
+            self._rejected(who, now, said_so=says_so(error))
 
     def established(self, data: TlsData, now: float) -> None:
         """The handshake with a client is through, under our certificate."""

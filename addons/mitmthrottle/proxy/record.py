@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from typing import Literal
 
 from mitmthrottle.policy import Exchange, Kind, Rule
-from mitmthrottle.policy.conditions import Facts
+from mitmthrottle.policy.facts import Facts
 
 type RecordKind = Literal["response", "upload", "opaque", "websocket"]
 type Direction = Literal["down", "up"]

@@ -13,7 +13,7 @@ from mitmproxy import http
 
 from mitmthrottle.policy import Decision, Exchange, Rule
 
-from .facts import PAGE_HOST, exchange_of, host_of
+from .facts import PAGE_HOST, exchange_of
 from .held import Held
 from .mark import Marks
 from .passing import Passing
@@ -41,9 +41,10 @@ class Reports:
         """No rule could match its host: not even looked at, unless somebody wants to know."""
         if not self.watchers.wants_unmatched:
             self.unmatched += 1
-        elif host_of(flow) != PAGE_HOST:
-            exchange = exchange_of(flow, 0, elapsed_s)
-            self.decided(flow, exchange, Decision(None))
+            return
+        exchange = exchange_of(flow, 0, elapsed_s)
+        if exchange.host != PAGE_HOST:
+            self.watchers.unconcerned(flow, exchange)
             self.passes(flow, exchange, None, version)
 
     def decided(self, flow: http.HTTPFlow, exchange: Exchange, decision: Decision) -> None:
@@ -87,8 +88,7 @@ class Reports:
     def _tell(self, record: Record) -> None:
         if record.rule is not None:
             self.counts[record.outcome] += 1
-        if record.rule is not None or self.watchers.wants_unmatched:
-            self.watchers.ended(record)
+        self.watchers.ended(record)
 
     # -- errors of ours
 

@@ -112,6 +112,8 @@ class PacedStream(http.HttpStream):
             self._end_all("stopped")  # killed by somebody else
         if self.response is None:
             self._passing = self.engine.reports.passing(self.flow)
+            if self._passing and self.server_state == self.state_stream_response_body:
+                self.server_state = self._state_counted_response_body
             if reader := self._reader(self.context.server):
                 reader.hold_at_most(None)
             if not event.end_stream and self._credits(self.context.server):
@@ -129,10 +131,11 @@ class PacedStream(http.HttpStream):
         else:  # the headers wait for their turn, see `_pass_head`
             self.server_state = self.state_stream_response_body
 
-    def state_stream_response_body(self, event: events.Event) -> layer.CommandGenerator[None]:
+    def _state_counted_response_body(self, event: events.Event) -> layer.CommandGenerator[None]:
+        """Like `state_stream_response_body`: somebody watches, and nothing is held."""
         if self._passing is not None and isinstance(event, http_events.ResponseData):
             self._passing.meter.passed(len(event.data), self.engine.now())
-        yield from super().state_stream_response_body(event)
+        yield from self.state_stream_response_body(event)
 
     def handle_protocol_error(
         self, event: http_events.RequestProtocolError | http_events.ResponseProtocolError

@@ -39,6 +39,8 @@ class Waker(commands.RequestWakeup):
         self.granted = False  # the schedule has let this layer's claim through
         self.closed = False
         self.handler = handler
+        self._on_its_way = False
+        self._again = False  # asked for once more meanwhile
         layers = place.context.layers
         self.route = [
             (upper, layers[index + 1])
@@ -51,16 +53,40 @@ class Waker(commands.RequestWakeup):
         """The innermost HTTP layer: streams of one are woken together."""
         return self.route[-1][0] if self.route else None
 
+    @property
+    def is_free(self) -> bool:
+        """Whether it can be woken now; if a wake-up is on its way, another follows that one."""
+        if self._on_its_way:
+            self._again = True
+        return not self.closed and not self._on_its_way
+
     async def wake(self) -> None:
-        if self.closed:
-            return
-        for upper, child in self.route:
-            upper.command_sources[self] = child
-        await self.handler.server_event(events.Wakeup(self))
+        if self.is_free:
+            for upper, child in self.route:
+                upper.command_sources[self] = child
+            await self.deliver()
+
+    async def deliver(self) -> None:
+        """Hand the event to the top.  Others may stand before it there, and one of them may end
+        this layer: the way down stays until the event has gone it."""
+        self._on_its_way = True
+        try:
+            await self.handler.server_event(events.Wakeup(self))
+        finally:
+            self._on_its_way = False
+            if self.closed:
+                self._forget_the_way()
+        if self._again:
+            self._again = False
+            await self.wake()
 
     def close(self) -> None:
         """The layer has ended: wake it no more."""
         self.closed = True
+        if not self._on_its_way:
+            self._forget_the_way()
+
+    def _forget_the_way(self) -> None:
         for upper, _ in self.route:
             upper.command_sources.pop(self, None)
 
@@ -73,6 +99,9 @@ class Together:
         self._wakers = wakers
 
     async def wake(self) -> None:
+        self._wakers = [waker for waker in self._wakers if waker.is_free]
+        if not self._wakers:
+            return
         first = self._wakers[0]
         for upper, child in first.route[:-1]:
             upper.command_sources[first] = child
@@ -80,7 +109,7 @@ class Together:
         self._parent.command_sources[first] = self  # type: ignore[assignment]
         writer = corked(first.handler)
         try:
-            await first.handler.server_event(events.Wakeup(first))
+            await first.deliver()
         finally:
             if writer is not None:
                 writer.uncork()

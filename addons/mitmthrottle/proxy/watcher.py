@@ -80,11 +80,16 @@ class Watchers(Watcher):
     def decided(self, flow: http.HTTPFlow, exchange: Exchange, decision: Decision) -> None:
         self._tell(lambda each: each.decided(flow, exchange, decision), "decided")
 
+    def unconcerned(self, flow: http.HTTPFlow, exchange: Exchange) -> None:
+        """`decided` for those who want to know of what no rule could match."""
+        nothing = Decision(None)
+        self._tell(lambda each: each.decided(flow, exchange, nothing), "decided", wanted=True)
+
     def began(self, held: Held) -> None:
         self._tell(lambda each: each.began(held), "began")
 
     def ended(self, record: Record) -> None:
-        self._tell(lambda each: each.ended(record), "ended")
+        self._tell(lambda each: each.ended(record), "ended", wanted=record.rule is None)
 
     def failed(self, what: str) -> None:
         self._tell(lambda each: each.failed(what), "failed")
@@ -92,8 +97,11 @@ class Watchers(Watcher):
     def stopped(self) -> None:
         self._tell(lambda each: each.stopped(), "stopped")
 
-    def _tell(self, tell: Callable[[Watcher], None], what: str) -> None:
+    def _tell(self, tell: Callable[[Watcher], None], what: str, *, wanted: bool = False) -> None:
+        """`wanted`: only to those who want to know of unmatched responses."""
         for watcher in self._all:
+            if wanted and not watcher.wants_unmatched:
+                continue
             try:
                 tell(watcher)
             except Exception:  # see the rule above

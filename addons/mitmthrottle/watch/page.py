@@ -21,7 +21,8 @@ from mitmproxy.addons.proxyserver import Proxyserver
 from mitmproxy.proxy.server_hooks import ServerConnectionHookData
 
 from mitmthrottle.proxy.addon import Throttle
-from mitmthrottle.proxy.facts import PAGE_HOST
+from mitmthrottle.proxy.facts import PAGE_HOST, host_of
+from mitmthrottle.proxy.pinned import says_so
 
 from . import access, pac
 from .page_bridge import serve
@@ -53,6 +54,7 @@ class Page:
         self._listener: Listener | None = None
         self._sampling: asyncio.Task[None] | None = None
         self._own: set[tuple[str, int]] = set()  # where our own connections to ourselves come from
+        self._asked_for: set[str] = set()  # flows to `throttle.proxy` whose request is not complete
         self._address: Address | None = None
         self._replacing: asyncio.Task[None] | None = None
         self.app = application(
@@ -186,19 +188,22 @@ class Page:
     # -- mitmproxy's hooks
 
     def requestheaders(self, flow: http.HTTPFlow) -> None:
-        host = flow.request.pretty_host
-        if host != PAGE_HOST:
+        host = host_of(flow)
+        if host == PAGE_HOST:
+            self._asked_for.add(flow.id)
+        else:
             self._live.asked(host)
 
     async def request(self, flow: http.HTTPFlow) -> None:
-        if (
-            flow.request.pretty_host == PAGE_HOST
-            and flow.live
-            and not flow.error
-            and not flow.response
-        ):
+        if not self._asked_for or flow.id not in self._asked_for:
+            return
+        self._asked_for.discard(flow.id)
+        if flow.live and not flow.error and not flow.response:
             await serve(self.app, flow)
             asyncio.get_running_loop().call_later(HIDE_AFTER_S, _hide, flow)
+
+    def error(self, flow: http.HTTPFlow) -> None:
+        self._asked_for.discard(flow.id)
 
     def server_connected(self, data: ServerConnectionHookData) -> None:
         """Somebody may reach the listener through the proxy, and would seem to be local."""
@@ -216,7 +221,7 @@ class Page:
     def tls_failed_client(self, data: tls.TlsData) -> None:
         address = data.context.server.address
         name = data.context.client.sni or (address[0] if address else "")
-        if name and data.conn.error and "certificate" in data.conn.error:
+        if name and says_so(data.conn.error):
             self._live.distrusted(name)
 
     # -- what the page asks for

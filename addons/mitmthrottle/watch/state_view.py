@@ -9,24 +9,22 @@ from __future__ import annotations
 import secrets
 import time
 from collections import Counter
-from collections.abc import Callable, Iterable
+from collections.abc import Callable
 from dataclasses import dataclass
 
-from mitmthrottle.policy import Exchange, Rule
+from mitmthrottle.policy import Exchange
 from mitmthrottle.policy.exchange import plain_address
-from mitmthrottle.policy.stages import Timeline
 from mitmthrottle.proxy.addon import Throttle
 from mitmthrottle.proxy.held import Held
 
 from . import state_json as shape
 from .state import Live, Row
+from .state_rules import MOST_LISTED, RuleStates
 from .state_samples import EVERY_S, KEPT, Samples
 from .state_why import Reasons
 
-MOST_RULES = 200
 MOST_ACTIVE = 100
 MOST_DECISIONS = 60
-MOST_LISTED = 20
 LONGEST_PATH = 200
 
 
@@ -67,12 +65,14 @@ class View:
         self._listens = listens
         self._device_of = device_of
         self._reasons = Reasons(self._might_match)
+        self._rules = RuleStates(throttle, live, samples)
         self._began = time.monotonic()
 
     def state(self, reading: Reading) -> shape.State:
         active = self._throttle.engine.active() if self._throttle.engine else []
-        seen = [held for held in active if reading.may_see(held.exchange.client_address)]
-        rules = self._file_rules()
+        seen = [
+            held for held in active if held.rule and reading.may_see(held.exchange.client_address)
+        ]
         rates = self._samples.series.values()
         live = self._live
         return {
@@ -97,14 +97,14 @@ class View:
                 "measured_bytes_per_s": sum(each.measured[-1] for each in rates if each.measured),
             },
             "samples": {"last": self._samples.last, "every_s": EVERY_S, "kept": KEPT},
-            "rules": self._rules(rules, active, reading.since),
-            "active": [self._body(held) for held in seen[:MOST_ACTIVE] if held.rule],
+            "rules": self._rules.states(active, reading.since),
+            "active": [self._body(held) for held in seen[:MOST_ACTIVE]],
             "clients": self._clients(active, reading),
             "decisions": self._decisions(reading),
             "hosts_seen": _most(live.hosts) if reading.trusted else [],
-            "hosts_wanted": self._wanted(rules),
+            "hosts_wanted": self._rules.hosts_wanted(),
             "untrusting": _most(live.untrusting) if reading.trusted else [],
-            "hint": self._hint(rules),
+            "hint": self._hint(),
             "failures": [
                 {"time": when, "what": what if reading.trusted else "(another client's)"}
                 for when, what in reversed(live.failures)
@@ -131,13 +131,6 @@ class View:
             "meanwhile": store.down,
         }
 
-    # -- the policy and its rules
-
-    def _file_rules(self) -> tuple[Rule, ...]:
-        """As the file says, also those that are switched off."""
-        policy = self._throttle.control.policy
-        return policy.rules if policy and self._throttle.engine else ()
-
     def _policy(self, reading: Reading) -> shape.PolicyInForce | None:
         loaded, engine = self._live.loaded, self._throttle.engine
         if loaded is None or engine is None:
@@ -148,7 +141,7 @@ class View:
             "description": loaded.policy.description,
             "version": engine.version,
             "file": loaded.path.name if loaded.path else None,
-            "rules": len(self._file_rules()),
+            "rules": len(self._rules.of_file()),
             "loaded": loaded.time,
             "reloads": loaded.reloads,
             "refused": refused
@@ -159,74 +152,6 @@ class View:
                 else [],
             },
         }
-
-    def _rules(
-        self, rules: tuple[Rule, ...], active: list[Held], since: int
-    ) -> list[shape.RuleState]:
-        busy = Counter(held.rule.name for held in active if held.rule)
-        under_way = Counter[str]()
-        for held in active:
-            if held.rule:
-                under_way[held.rule.name] += held.gate.sent_bytes
-        if len(rules) > MOST_RULES:  # those that have had something to do first
-            known = self._live.rules
-            rules = tuple(sorted(rules, key=lambda rule: rule.name not in known)[:MOST_RULES])
-        in_force = {rule.name: rule for rule in self._in_force()} if rules else {}
-        return [self._rule(rule, in_force.get(rule.name), busy, under_way, since) for rule in rules]
-
-    def _in_force(self) -> tuple[Rule, ...]:
-        loaded = self._live.loaded
-        return loaded.policy.rules if loaded else ()
-
-    def _rule(
-        self,
-        rule: Rule,
-        now: Rule | None,
-        busy: Counter[str],
-        under_way: Counter[str],
-        since: int,
-    ) -> shape.RuleState:
-        control, engine = self._throttle.control, self._throttle.engine
-        elapsed = engine.elapsed_s if engine else 0.0
-        override = control.override_of(rule.name)
-        series = self._samples.series.get(rule.name)
-        news = min(KEPT, max(0, self._samples.last - since))
-        tally = self._live.rules.get(rule.name)
-        patterns = self._patterns(rule)
-        when = rule.when.active
-        return {
-            "name": rule.name,
-            "line": rule.line,
-            "effects": rule.then.describe(),
-            "says_now": _says(now, elapsed) if now else "switched off",
-            "hosts": None if patterns is None else patterns[:MOST_LISTED],
-            "stage": _stage(now or rule, elapsed),
-            "in_force": when is None or any(each.holds(time.time(), elapsed) for each in when),
-            "switched_off": override is not None and override.disabled,
-            "changed": override is not None,
-            "reverts_in_s": control.reverts_in_s(rule.name),
-            "active": busy[rule.name],
-            "matched": tally.matched if tally else 0,
-            "bytes": (tally.ended_bytes if tally else 0) + under_way[rule.name],
-            "asked_bytes_per_s": series.asked[-1] if series else 0.0,
-            "measured_bytes_per_s": series.measured[-1] if series else 0.0,
-            "asked": _last(series.asked, news) if series else [],
-            "measured": _last(series.measured, news) if series else [],
-        }
-
-    def _patterns(self, rule: Rule) -> list[str] | None:
-        policy = self._throttle.control.policy
-        patterns = policy.host_patterns(rule) if policy else None
-        return None if patterns is None else [str(pattern) for pattern in patterns]
-
-    def _wanted(self, rules: tuple[Rule, ...]) -> list[str]:
-        found: dict[str, None] = {}
-        for rule in rules:
-            for pattern in self._patterns(rule) or ():
-                found[pattern] = None
-            if len(found) >= MOST_LISTED:
-                break
-        return list(found)[:MOST_LISTED]
 
     # -- what is under way, and was
 
@@ -312,9 +237,9 @@ class View:
 
     # -- why nothing is slowed
 
-    def _hint(self, rules: tuple[Rule, ...]) -> shape.Hint | None:
+    def _hint(self) -> shape.Hint | None:
         live = self._live
-        if not rules:
+        if not self._rules.of_file():
             return {
                 "kind": "no-policy",
                 "text": "No policy is loaded, so nothing is slowed. Start the proxy with one: "
@@ -353,30 +278,6 @@ def _asked_for(exchange: Exchange) -> shape.AskedFor:
         "host": exchange.host,
         "path": "" if exchange.opaque else exchange.path[:LONGEST_PATH],
     }
-
-
-def _says(rule: Rule, elapsed_s: float) -> str:
-    """The stage that is in force, or all stages where each response counts its own."""
-    if rule.then.from_ == "response":
-        return rule.then.describe()
-    return rule.then.at(elapsed_s)[0].describe()
-
-
-def _stage(rule: Rule, elapsed_s: float) -> shape.Stage | None:
-    then = rule.then
-    if not then.stages or then.from_ == "response":
-        return None
-    index, until = Timeline(then.stages, then.stages_repeat).at(elapsed_s)
-    return {
-        "number": None if index is None else index + 1,
-        "of": len(then.stages),
-        "ends_in_s": until - elapsed_s if until < float("inf") else None,
-    }
-
-
-def _last[T](values: Iterable[T], count: int) -> list[T]:
-    found = list(values)
-    return found[-count:] if count else []
 
 
 def _most(counter: Counter[str]) -> list[shape.HostCount]:

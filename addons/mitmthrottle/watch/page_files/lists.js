@@ -104,6 +104,11 @@ export function show(state) {
   byId("active-empty").hidden = state.active.length > 0;
   byId("decision-empty").hidden = state.decisions.length > 0;
   byId("client-empty").hidden = state.clients.length > 0;
+  byId("client-list").closest(".scroll").hidden = !state.clients.length;
+  if (state.reader.sees === "own") {
+    text(byId("decision-empty"), "Nothing of yours has been decided yet.");
+    text(byId("client-empty"), "You have not used the proxy yet.");
+  }
   const hidden = state.totals.active - state.active.length;
   text(byId("active-count"), state.active.length ? String(state.active.length) : "");
   text(byId("active-empty"), hidden > 0

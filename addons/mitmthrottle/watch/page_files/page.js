@@ -7,7 +7,7 @@ import * as rules from "./rules.js";
 const byId = (id) => document.getElementById(id);
 // Each question is a flow of its own where the page is served through the proxy.
 const EVERY_MS = location.hostname === "throttle.proxy" ? 2000 : 1000;
-const SLOWEST_MS = 8000;
+const SLOWEST_MS = 4000;
 const TIMEOUT_MS = 5000;
 
 let state = null;

@@ -1,0 +1,74 @@
+"""What is known of an exchange, and the answers that a condition may give about it.
+
+Rule: what takes work to find out is found out once, whoever asks and however often.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Final
+
+from mitmthrottle.policy.content import Kind, classify, needs_first_bytes
+from mitmthrottle.policy.exchange import Exchange
+
+NO: Final = 0
+YES: Final = 1
+FIRST_BYTES: Final = 2  # only the body's first bytes can tell
+MORE_BYTES: Final = 3  # the body's size is not known yet
+
+ENCRYPTED = "the payload is encrypted, so it cannot be read"
+_UNSEEN: Final = object()
+
+
+class Facts:
+    """An exchange, and what was worked out about it so far (once for all rules)."""
+
+    __slots__ = ("_destination", "_kind", "exchange")
+
+    def __init__(self, exchange: Exchange, upload: bool = False) -> None:
+        self.exchange = exchange
+        # what the response is wanted for says nothing of the request's body
+        self._destination = None if upload else exchange.request_headers.get("sec-fetch-dest")
+        self._kind: object = _UNSEEN
+
+    @property
+    def kind_known(self) -> bool:
+        return self._kind is not _UNSEEN
+
+    @property
+    def kind(self) -> Kind | None:
+        """What the response is, as far as can be told now."""
+        if self._kind is _UNSEEN:
+            self._kind = self._classify()
+        return self._kind  # type: ignore[return-value]  # set by _classify only
+
+    @property
+    def waits_for_first_bytes(self) -> bool:
+        """Whether the kind may change once the first bytes of the body are seen."""
+        exchange = self.exchange
+        if exchange.websocket or exchange.opaque or exchange.has_no_body:
+            return False
+        if exchange.head is not None and exchange.complete:
+            return False
+        return needs_first_bytes(exchange.content_type, self._destination, exchange.head)
+
+    def _classify(self) -> Kind | None:
+        exchange = self.exchange
+        if exchange.websocket:
+            return "websocket"
+        if exchange.opaque:
+            return None
+        return classify(
+            exchange.content_type,
+            self._destination,
+            exchange.head,
+            exchange.path,
+        )
+
+
+def listed(items: Sequence[str], most: int = 4) -> str:
+    """`a`, `b` or `c`, for people; long lists are cut."""
+    shown = [f"`{item}`" for item in items[:most]]
+    if len(items) > most:
+        shown.append(f"{len(items) - most} others")
+    return shown[0] if len(shown) == 1 else ", ".join(shown[:-1]) + " or " + shown[-1]
