@@ -137,6 +137,16 @@ class Part:
     def __repr__(self) -> str:
         return f"Part({self.told} of {self.budget}, {len(self._uses)} draw from it)"
 
+    @property
+    def drawing(self) -> int:
+        """Responses that draw from it here."""
+        return len(self._uses)
+
+    @property
+    def taken_bytes_per_s(self) -> float:
+        """What these took lately, in all."""
+        return sum(use.rate_bytes_per_s for use in self._uses.values())
+
     # -- what the budget tells
 
     def joined(self, claimant: Claimant) -> None:

@@ -5,7 +5,9 @@ nothing, each process goes on by itself as `throttle_store_down` wants it.
 """
 
 from .address import Address
+from .members import Heard, Said, tell
+from .names import Names
 from .starts import SharedLine
 from .store import Down, Store
 
-__all__ = ["Address", "Down", "SharedLine", "Store"]
+__all__ = ["Address", "Down", "Heard", "Names", "Said", "SharedLine", "Store", "tell"]

@@ -49,7 +49,7 @@ class Link:
             name: self._calls.register_script(
                 resources.files(__package__ or "").joinpath(name).read_text()
             )
-            for name in ("parts.lua", "starts.lua", "quota.lua")
+            for name in ("parts.lua", "starts.lua", "quota.lua", "members.lua")
         }
 
     def __repr__(self) -> str:

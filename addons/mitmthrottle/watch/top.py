@@ -22,6 +22,8 @@ from rich.text import Text
 from mitmthrottle.policy.units import format_size
 
 from .state_json import ActiveBody, Decided, RuleState, State
+from .top_members import members_of
+from .top_text import printable, rate
 
 DEFAULT_URL = "http://127.0.0.1:8089"
 EVERY_S = 1.0
@@ -78,6 +80,9 @@ def top(url: str, console: Console, *, once: bool) -> None:
     """Show it until it is interrupted, or once. Raises NoPage if nothing answers at the start."""
     state = fetch(url)
     if once:
+        if state["store"] and state["store"]["members"] is None:  # the first who asks for them
+            time.sleep(EVERY_S)
+            state = fetch(url)
         console.print(frame(state))
         return
     with Live(frame(state), console=console, screen=True, auto_refresh=False) as live:
@@ -111,28 +116,13 @@ def frame(state: State, lost: str = "") -> RenderableType:
         parts.append(Text("A newer version of the policy is refused:", "bold red"))
         parts += [Text(f"  {printable(fault)}", "red") for fault in refused["faults"][:MOST_ROWS]]
     parts += [Text(), _rules(state["rules"])]
+    if state["store"] and (members := state["store"]["members"]):
+        parts += [Text(), *members_of(state["store"], members)]
     if state["active"]:
         parts += [Text(), _active(state["active"][:MOST_ROWS])]
     if state["decisions"]:
         parts += [Text(), _decisions(state["decisions"][:MOST_ROWS])]
     return Group(*parts)
-
-
-def printable(text: str) -> str:
-    """Without what a terminal would obey."""
-    return "".join(char if char.isprintable() else "�" for char in text)
-
-
-def rate(bytes_per_s: float | None) -> str:
-    """Three digits: `128 kbit/s`; a dash where there is none."""
-    if bytes_per_s is None:
-        return "no limit"
-    value = bytes_per_s * 8
-    for unit in ("bit/s", "kbit/s", "Mbit/s"):
-        if value < 999.5:
-            return f"{value:.3g} {unit}"
-        value /= 1000
-    return f"{value:.3g} Gbit/s"
 
 
 def plot(measured: list[float], asked: list[float | None]) -> str:
