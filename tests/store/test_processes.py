@@ -245,3 +245,17 @@ def test_parts_without_a_store_are_equal_ones() -> None:
     parts.away("split", 0.0)
     assert budget.rate_bytes_per_s == RATE / 4
     assert math.isfinite(budget.full_at())
+
+
+def test_a_part_that_shrinks_is_not_charged_for_what_it_has_let_through() -> None:
+    """Pieces that wait at a narrower budget were paid for when the part was large."""
+    run = Origins()
+    shared = Budget(RATE, None, 0.0)
+    for number in range(100):
+        run.join(number, shared, Budget(0.9 * RATE / 100, None, 0.0))
+    run.run(3.0)
+    shared.take_part(0.01, run.now)
+    run.schedule.touch(shared)
+    run.run(3.0)
+    later = [size for when, size in run.everything() if when > 4.0]
+    assert sum(later) == pytest.approx(0.01 * RATE * 2.0, rel=0.1)

@@ -157,7 +157,7 @@ class Budget:
         self._accrue(now)
         self._set(rate_bytes_per_s, burst_bytes, policing)
         self._refilling = self._refilling and policing
-        self._level = min(self._level, self.burst_bytes - self._held)
+        self._level = min(self._level, self._room())
 
     def take_part(self, fraction: float, now: float) -> None:
         """Give out this fraction (above 0) of the rate and of the burst from now on."""
@@ -170,7 +170,7 @@ class Budget:
                     claimant.shrink(size, now)
         self.fraction = fraction
         self._set(self.limit_bytes_per_s, self._asked_burst_bytes, self.policing)
-        self._level = min(self._level, self.burst_bytes - self._held)
+        self._level = min(self._level, self._room())
 
     @property
     def share_bytes_per_s(self) -> float:
@@ -278,7 +278,14 @@ class Budget:
     def _cap(self) -> float:
         """The most tokens that there may be now."""
         if not self._queue:
-            return self.burst_bytes - self._held
+            return self._room()
         most = max(self.burst_bytes, self._queue[0][2].size)
         # Whoever waits for what is held does not wait because of our lateness.
-        return most - self._held if self._held else most + CATCH_UP_S * self.rate_bytes_per_s
+        if self._held:
+            return max(0.0, most - self._held)
+        return most + CATCH_UP_S * self.rate_bytes_per_s
+
+    def _room(self) -> float:
+        """Of the burst, beside what is held.  When the rate has just shrunk more may be held than
+        the burst is now; that was paid for when it was let through."""
+        return max(0.0, self.burst_bytes - self._held)
