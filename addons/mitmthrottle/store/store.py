@@ -140,9 +140,9 @@ class Store:
         last = -TRY_AGAIN_S
         failures = 0
         while True:
-            await self.sharing.wait(last)
-            last = self._now()
             try:
+                await self.sharing.wait(last)
+                last = self._now()
                 lost = await self.sharing.tell()
             except Away as error:
                 failures += 1
