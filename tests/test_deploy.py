@@ -81,11 +81,12 @@ def test_nothing_has_more_rights_than_it_needs(name: str) -> None:
         assert container["resources"]["limits"]["memory"]
 
 
-def test_the_example_policy_is_a_good_one(tmp_path: Path) -> None:
+def test_the_example_policies_are_good_ones(tmp_path: Path) -> None:
     path = tmp_path / "policy.yaml"
     path.write_text(OBJECTS["ConfigMap mitmthrottle-policy"]["data"]["policy.yaml"])
-    _, warnings = load_policy_with_warnings(path, 0.0)
-    assert warnings == ()
+    for each in (path, DEPLOY.parent / "docker" / "fleet" / "policy.yaml"):
+        _, warnings = load_policy_with_warnings(each, 0.0)
+        assert warnings == ()
 
 
 def settings() -> dict[str, list[str]]:
