@@ -74,11 +74,14 @@ class Budget:
 
     __slots__ = (
         "_asked_burst_bytes",
+        "_company",
         "_held",
         "_level",
         "_queue",
         "_refilling",
+        "_round",
         "_serial",
+        "_spare_bytes",
         "_stamp",
         "_virtual",
         "burst_bytes",
@@ -105,6 +108,9 @@ class Budget:
         self.members = 0  # responses that draw from this budget now
         self.due = math.inf  # when the schedule has this budget down to be served
         self._held = 0
+        self._round = -1  # of the schedule, when somebody was let through last
+        self._company = 0  # so many were, then
+        self._spare_bytes = 0.0  # what was left
         self._queue: list[tuple[float, int, Claimant]] = []
         self._serial = 0
         self._virtual = 0.0
@@ -185,15 +191,18 @@ class Budget:
             return self.burst_bytes / 4
         return self.burst_bytes if self._asked_burst_bytes is not None else math.inf
 
-    def enqueue(self, claimant: Claimant, tag: float, now: float) -> float:
+    def enqueue(
+        self, claimant: Claimant, tag: float, now: float, *, in_turn: bool = False
+    ) -> float:
         """Wait in the queue.  `tag` is the claimant's last return value here (0 at first);
-        returns its next tag."""
+        returns its next tag.  `in_turn`: it comes straight back from its last turn, so that what
+        others had meanwhile is not to put it behind them."""
         self._accrue(now)
         if self.policing and claimant.size > self._level:
             self._refilling = True
         if self.sharing is not None:
             self.sharing.waits(claimant, now)
-        start = max(self._virtual, tag)
+        start = tag if in_turn else max(self._virtual, tag)
         self._serial += 1
         heapq.heappush(self._queue, (start, self._serial, claimant))
         return start + claimant.size
@@ -223,7 +232,7 @@ class Budget:
             start, _, claimant = heapq.heappop(queue)
             if claimant.withdrawn:
                 continue
-            self._virtual = start
+            self._virtual = max(self._virtual, start)
             self._level -= claimant.size
             if self.sharing is not None:
                 self.sharing.passed(claimant, now)
@@ -236,6 +245,21 @@ class Budget:
             return True
         self._refilling = self.policing
         return False
+
+    def has_let_through(self, round_number: int) -> None:
+        """One more of those whose turn has come in this round of the schedule."""
+        if self._round != round_number:
+            self._round, self._company, self._spare_bytes = round_number, 0, self._level
+        self._company += 1
+
+    def is_for_others(self, round_number: int, size: int) -> bool:
+        """Whether so many bytes more, in this round, are not for one alone."""
+        return (
+            self._round == round_number
+            and self._company > 1
+            and size * self._company > self._spare_bytes
+            and not self.policing
+        )
 
     def hold(self, size: int) -> None:
         """A piece that was let through here waits at an outer budget, until `settle` or
