@@ -49,6 +49,11 @@ class Crowd:
         self._thread.start()
         assert self._ready.wait(10)
 
+    @property
+    def thread_id(self) -> int:
+        """The kernel's."""
+        return self._thread.native_id or 0
+
     # -- what a test does
 
     def join(

@@ -7,14 +7,15 @@ import socket
 import statistics
 import threading
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 
 import pytest
 
-from mitmthrottle.lab.proxy import running_proxy
+from mitmthrottle.lab.proxy import RunningProxy, running_proxy
 
 from .figures import Figures
+from .ran import waited_s
 from .store_fleet import Fleet, fleet
 
 pytestmark = pytest.mark.e2e
@@ -23,6 +24,7 @@ STARTS, PERIOD_S = 10, 2.0
 FREE = 4_000_000
 BATCH = 65_536
 STAGE_S = 8.0
+BUSY_S = 0.001
 POLICY = f"""
 version: 1
 name: counts
@@ -180,43 +182,64 @@ def test_the_first_byte_does_not_wait_for_the_store(
 ) -> None:
     """Each response is the first of a host, so each budget is new; by turns with and without."""
     path = policy(POLICY)
-    times: dict[str, list[float]] = {"with": [], "without": []}
     with contextlib.ExitStack() as stack:
-        doors = {
+        proxies = {
             name: stack.enter_context(
                 running_proxy(
                     path,
                     options=options,
                     resolve={"*": (two.crowd.address, two.crowd.port)},
                 )
-            ).port
+            )
             for name, options in (
                 ("with", ["--set", f"throttle_store={two.store.url}"]),
                 ("without", []),
             )
         }
-        for number in range(220):
-            for name, port in doors.items():
-                first, _, _ = get(("127.0.0.1", port), f"h{number}.rate.test", 2000)
-                if number >= 20:
-                    times[name].append(first)
+        first_bytes = FirstBytes(proxies, two.crowd.thread_id)
+        first_bytes.measure("warm", 20)
+        warm, raw = first_bytes.measure("h", 200)
         two.store.freeze()
-        frozen: dict[str, list[float]] = {"with": [], "without": []}
-        for number in range(60):
-            for name, port in doors.items():
-                frozen[name].append(get(("127.0.0.1", port), f"f{number}.rate.test", 2000)[0])
+        frozen, _ = first_bytes.measure("f", 60)
         two.store.thaw()
-    ninety_nine = {name: statistics.quantiles(each, n=100)[98] for name, each in times.items()}
-    middle = {name: statistics.median(each) for name, each in times.items()}
-    later = ninety_nine["with"] - ninety_nine["without"]
-    figures.add("store, first byte: median with and without it",
-                f"{1000 * middle['with']:.2f}, {1000 * middle['without']:.2f}", "ms")  # fmt: skip
-    figures.add("store, first byte: p99 later by", 1000 * later, "ms")
+    late = {name: statistics.quantiles(each, n=100)[98] for name, each in warm.items()}
+    middle = {name: statistics.median(each) for name, each in warm.items()}
     still = {name: statistics.median(each) for name, each in frozen.items()}
-    figures.add("store, first byte while it does not answer: median with and without it",
-                f"{1000 * still['with']:.2f}, {1000 * still['without']:.2f}", "ms")  # fmt: skip
+    busy = {name: statistics.quantiles(each, n=100)[98] for name, each in raw.items()}
+    for what, found in (
+        ("median", middle),
+        ("p99", late),
+        (f"p99 with those of {len(raw['with'])} in which the machine did something else", busy),
+        ("median while it does not answer", still),
+    ):
+        figures.add(f"store, first byte, {what}, with and without it",
+                    f"{1000 * found['with']:.2f}, {1000 * found['without']:.2f}", "ms")  # fmt: skip
     assert middle["with"] - middle["without"] < 0.005
+    assert late["with"] - late["without"] < 0.005
     # Whoever waited for it would wait a second, which is when it is given up.
     assert still["with"] - still["without"] < 0.005
     assert max(frozen["with"]) < 0.9
-    assert later < 0.005 + 2 * ninety_nine["without"]
+
+
+class FirstBytes:
+    """Seconds to the first byte through each proxy, by turns, each time of another host."""
+
+    def __init__(self, proxies: Mapping[str, RunningProxy], crowd: int) -> None:
+        self._proxies = proxies
+        self._crowd = crowd
+
+    def measure(self, hosts: str, count: int) -> tuple[dict[str, list[float]], ...]:
+        """So many of each in which nobody had to wait for a processor; and all that it took."""
+        counted: dict[str, list[float]] = {name: [] for name in self._proxies}
+        every: dict[str, list[float]] = {name: [] for name in self._proxies}
+        for number in range(20 * count):
+            for name, proxy in self._proxies.items():
+                ids = (proxy.pid, self._crowd, threading.get_native_id())
+                before = waited_s(ids)
+                first, _, _ = get(("127.0.0.1", proxy.port), f"{hosts}{number}.rate.test", 2000)
+                every[name].append(first)
+                if waited_s(ids) - before < BUSY_S:
+                    counted[name].append(first)
+            if min(map(len, counted.values())) >= count:
+                return counted, every
+        pytest.fail("the machine did something else all the time: this wants it for itself")
