@@ -1,4 +1,4 @@
-"""A dozen people who watch videos through the balancer, each over a connection of their own.
+"""A dozen people who watch videos through the balancer, each time over a new connection.
 
 Rule: what they say is what has arrived here. Whoever is cut off is counted, and starts again.
 """
@@ -44,8 +44,7 @@ class Crowd:
         while True:
             try:
                 async with client(PROXY, trust) as person:
-                    while True:
-                        await self._one(person)
+                    await self._one(person)
             except GONE:
                 self.broken += 1
                 await asyncio.sleep(AGAIN_S)
