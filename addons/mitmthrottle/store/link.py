@@ -45,8 +45,8 @@ class Link:
         self.address = address
         self.listening = False  # on the channel
         self.calls = 0
-        self._calls = _client(address, 2 * TIMEOUT_S)  # `run` has its own eye on the time
-        self._channel = _client(address, None)
+        self._calls = _client(address)
+        self._channel = _client(address)
         self._scripts = {
             name: self._calls.register_script(
                 resources.files(__package__ or "").joinpath(name).read_text()
@@ -115,12 +115,12 @@ def _end_in_silence(call: asyncio.Future[Any]) -> None:
         call.exception()
 
 
-def _client(address: Address, timeout_s: float | None) -> Redis:
+def _client(address: Address) -> Redis:
     options: dict[str, Any] = {
         "db": address.database,
         "username": address.username,
         "password": address.password,
-        "socket_timeout": timeout_s,
+        "socket_timeout": None,  # `run` has its own eye on the time
         "decode_responses": True,
         "protocol": 2,  # every server speaks it, and it asks for nothing at the beginning
         "retry": Retry(NoBackoff(), 0),
