@@ -32,21 +32,27 @@ def four(policy: Callable[[str], Path]) -> Iterator[Fleet]:
         assert "Traceback" not in running.log()
 
 
+# Who comes before the others shares with fewer, and then waits until all have had as much.
+COMES_TOGETHER_S = 1.5
+
+
 class Seconds:
-    """What came from `first` seconds after `begun` on, second by second, of all together and of
-    those who want all that they can get.  A second counts if nobody had to wait for the machine
-    in it and in the one before."""
+    """What came, second by second, from `first` seconds after all of `come` had their first byte,
+    of all together and of those who want all that they can get.  A second counts if nobody had to
+    wait for the machine in it and in the one before."""
 
     def __init__(
-        self, four: Fleet, ran: Ran, begun: float, first: int, count: int, fast: list[Body]
+        self, four: Fleet, ran: Ran, come: list[Body], first: int, count: int, fast: list[Body]
     ) -> None:
+        begun = four.crowd.all_begun(come)
+        together = begun - min(body.asked_at for body in come) < COMES_TOGETHER_S
         time.sleep(max(0.0, begun + first + count + 0.3 - time.perf_counter()))
         starts = [
             begun + n
             for n in range(first, first + count)
             if ran.undisturbed(begun + n - 1, begun + n + 1)
         ]
-        self.first_counts = begun + first in starts
+        self.first_counts = together and begun + first in starts
         self.sums = [four.crowd.sum_bytes_per_s(start, start + 1) / RATE for start in starts]
         self.jains = [jain(four.crowd.rates(start, start + 1, fast)) for start in starts]
 
@@ -76,7 +82,7 @@ def test_parts_are_equal_wherever_a_response_runs(four: Fleet, figures: Figures)
         fast[:] = []
         for door, count in zip(four.doors, SPREAD, strict=True):
             fast.extend(people.join(door, count))
-        seconds = Seconds(four, ran, people.all_begun(fast), 1, 5, fast)
+        seconds = Seconds(four, ran, fast, 1, 5, fast)
         return seconds if seconds.enough else None
 
     def half_of_them_held() -> Seconds | None:
@@ -86,7 +92,7 @@ def test_parts_are_equal_wherever_a_response_runs(four: Fleet, figures: Figures)
         for door, count in zip(four.doors, SPREAD, strict=True):
             slow.extend(people.join(door, count // 2, rate=RATE / 200 / 4))
             fast.extend(people.join(door, count - count // 2))
-        seconds = Seconds(four, ran, people.all_begun(slow + fast), 2, 4, fast)
+        seconds = Seconds(four, ran, slow + fast, 2, 4, fast)
         return seconds if seconds.enough else None
 
     def moved() -> Seconds | None:
@@ -98,7 +104,7 @@ def test_parts_are_equal_wherever_a_response_runs(four: Fleet, figures: Figures)
         fast[:] = [body for body in fast if not body.stopped]
         come = people.join(there, len(moving))
         fast.extend(come)
-        seconds = Seconds(four, ran, people.all_begun(come), 2, 4, fast)
+        seconds = Seconds(four, ran, come, 2, 4, fast)
         return seconds if seconds.enough else None
 
     with watched(ids) as ran:
