@@ -233,3 +233,22 @@ def test_what_a_pause_has_left_is_for_all_alike(responses: int) -> None:
     assert 0.69e6 < sum(since) < 0.81e6  # 0.6 s, a burst, and what is made up for
     piece = 1e6 / responses * 0.05
     assert max(since) - min(since) <= 6 * piece  # it was 200 of them for a hundred responses
+
+
+@pytest.mark.parametrize("old", [1, 3, 10])
+def test_who_was_there_before_a_crowd_is_not_silent_for_long(old: int) -> None:
+    """What it took while it shared with few is not held against it."""
+    run = Simulation()
+    budget = Budget(1e6, None, run.now)
+    for name in range(old):
+        run.join(name, budget)
+    run.run(2.0)
+    for name in range(old, 200):
+        run.join(name, budget, chunk=lambda: 250)
+    run.run(1.05)
+    before = {name: run.total(name) for name in range(200)}
+    run.run(1.0)
+    since = [run.total(name) - before[name] for name in range(200)]
+    assert sum(since) == pytest.approx(1e6, rel=0.01)
+    assert min(since) > 0.8 * 1e6 / 200
+    assert max(since) < 1.2 * 1e6 / 200

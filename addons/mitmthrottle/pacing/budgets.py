@@ -42,6 +42,10 @@ POLICER_BURST_S = 0.5
 # little that the mean over the first ten seconds is within 0.25 % of the rate.
 START_S = 0.025
 SMALLEST_CUT_BYTES = 256
+# How far behind the others it may put somebody what it took while it shared with fewer: so long,
+# and more where pieces are as long (see pace.py).
+FURTHEST_S = 0.6
+FURTHEST_S_A_MEMBER = 1 / 500
 CATCH_UP_S = 0.1  # how much of our own lateness is made up for, in seconds of the rate
 
 
@@ -51,8 +55,8 @@ class Claimant(Protocol):
     size: int  # bytes of the piece that waits
     withdrawn: bool  # it has given up; drop it when its turn comes
 
-    def shrink(self, size: int, now: float) -> None:
-        """Wait for so many bytes only."""
+    def shrink(self, size: int, sooner: float, now: float) -> None:
+        """Wait for so many bytes only, and in the queue so much further in front."""
 
 
 class Sharing(Protocol):
@@ -75,6 +79,7 @@ class Budget:
     __slots__ = (
         "_asked_burst_bytes",
         "_company",
+        "_cut_for",
         "_held",
         "_level",
         "_queue",
@@ -110,6 +115,7 @@ class Budget:
         self._held = 0
         self._round = -1  # of the schedule, when somebody was let through last
         self._company = 0  # so many were, then
+        self._cut_for = 0.0  # bytes/s for each, when what waits was cut
         self._spare_bytes = 0.0  # what was left
         self._queue: list[tuple[float, int, Claimant]] = []
         self._serial = 0
@@ -169,11 +175,7 @@ class Budget:
         """Give out this fraction (above 0) of the rate and of the burst from now on."""
         self._accrue(now)
         if fraction < self.fraction:
-            # What waits was cut for a larger part: it would be silent for as many times longer.
-            for _, _, claimant in self._queue:
-                size = max(SMALLEST_CUT_BYTES, int(claimant.size * fraction / self.fraction))
-                if size < claimant.size and not claimant.withdrawn:
-                    claimant.shrink(size, now)
+            self._recut(fraction / self.fraction, now)
         self.fraction = fraction
         self._set(self.limit_bytes_per_s, self._asked_burst_bytes, self.policing)
         self._level = min(self._level, self._room())
@@ -202,6 +204,13 @@ class Budget:
             self._refilling = True
         if self.sharing is not None:
             self.sharing.waits(claimant, now)
+        share = self.share_bytes_per_s
+        if not self._queue or share > self._cut_for:
+            self._cut_for = share
+        elif share < self._cut_for / 1.5:
+            self._recut(share / self._cut_for, now)
+            self._cut_for = share
+        tag = min(tag, self._virtual + self._furthest())
         start = tag if in_turn else max(self._virtual, tag)
         self._serial += 1
         heapq.heappush(self._queue, (start, self._serial, claimant))
@@ -289,6 +298,21 @@ class Budget:
     def look_again_at(self) -> float:
         """When to ask that again: a busy budget is looked at now and then, not all the time."""
         return max(self.full_at(), self._stamp + 1.0)
+
+    def _recut(self, factor: float, now: float) -> None:
+        """What waits was cut for a larger part, and would be silent for as many times longer."""
+        last = self._virtual + self._furthest()
+        queue = self._queue
+        for index, (start, serial, claimant) in enumerate(queue):
+            size = min(claimant.size, max(SMALLEST_CUT_BYTES, int(claimant.size * factor)))
+            sooner = max(0.0, start - last)
+            if (sooner or size < claimant.size) and not claimant.withdrawn:
+                claimant.shrink(size, sooner, now)
+                queue[index] = (start - sooner, serial, claimant)
+        heapq.heapify(queue)
+
+    def _furthest(self) -> float:
+        return self.share_bytes_per_s * max(FURTHEST_S, self.members * FURTHEST_S_A_MEMBER)
 
     def _accrue(self, now: float) -> None:
         elapsed = now - self._stamp

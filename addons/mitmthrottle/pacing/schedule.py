@@ -45,12 +45,12 @@ class Claim:
         state = f"waiting at {self._step}" if self.waiting else "idle"
         return f"Claim({self.size} B, {state}, of {self.budgets})"
 
-    def shrink(self, size: int, now: float) -> None:
-        """Wait for so many bytes only, fewer than before."""
+    def shrink(self, size: int, sooner: float, now: float) -> None:
+        """Wait for so many bytes only, in the queue so much further in front."""
         less = self.size - size
         for budget in self.budgets[: self._step]:
             budget.refund(less, now)
-        self._tags[self._step] -= less
+        self._tags[self._step] -= less + sooner
         self.size = size
 
 
