@@ -204,13 +204,10 @@ class Budget:
             self._refilling = True
         if self.sharing is not None:
             self.sharing.waits(claimant, now)
-        share = self.share_bytes_per_s
-        if not self._queue or share > self._cut_for:
-            self._cut_for = share
-        elif share < self._cut_for / 1.5:
-            self._recut(share / self._cut_for, now)
-            self._cut_for = share
-        tag = min(tag, self._virtual + self._furthest())
+        if self.members > 1:
+            tag = self._in_reach(tag, now)
+        else:
+            self._cut_for = self.rate_bytes_per_s
         start = tag if in_turn else max(self._virtual, tag)
         self._serial += 1
         heapq.heappush(self._queue, (start, self._serial, claimant))
@@ -310,6 +307,16 @@ class Budget:
                 claimant.shrink(size, sooner, now)
                 queue[index] = (start - sooner, serial, claimant)
         heapq.heapify(queue)
+
+    def _in_reach(self, tag: float, now: float) -> float:
+        """That place in the queue, or one that is not too far behind the others."""
+        share = self.rate_bytes_per_s / self.members
+        if not self._queue or share > self._cut_for:
+            self._cut_for = share
+        elif share < self._cut_for / 1.5:
+            self._recut(share / self._cut_for, now)
+            self._cut_for = share
+        return min(tag, self._virtual + self._furthest())
 
     def _furthest(self) -> float:
         return self.share_bytes_per_s * max(FURTHEST_S, self.members * FURTHEST_S_A_MEMBER)

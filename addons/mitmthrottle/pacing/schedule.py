@@ -75,11 +75,12 @@ class Schedule:
         granted = self._granted
         if claim._round == self._round:
             claim._at_once += size
-            if any(b.is_for_others(self._round, claim._at_once) for b in claim.budgets):
-                budget = claim.budgets[0]
-                claim._tags[0] = budget.enqueue(claim, claim._tags[0], now, in_turn=True)
-                self.touch(budget)
-                return False
+            for budget in claim.budgets:
+                if budget.is_for_others(self._round, claim._at_once):
+                    first = claim.budgets[0]
+                    claim._tags[0] = first.enqueue(claim, claim._tags[0], now, in_turn=True)
+                    self.touch(first)
+                    return False
         self._enter(claim, now)
         if claim.waiting:
             return False
@@ -112,7 +113,8 @@ class Schedule:
                 claim._round = self._round
                 claim._at_once = 0
                 for budget in claim.budgets:
-                    budget.has_let_through(self._round)
+                    if budget.members > 1:
+                        budget.has_let_through(self._round)
         return granted
 
     def touch(self, budget: Budget) -> None:
