@@ -47,6 +47,14 @@ class Ran:
         most = max((sum(each) for each in zip(*waits, strict=True)), default=0.0)
         return longest < LONGEST_WAIT_S and most < MOST_WAITING * (stop - start)
 
+    def next_undisturbed(self, start: float, width_s: float, within_s: float = 20) -> float:
+        """The start of the first such stretch from `start` on."""
+        for number in range(int(2 * within_s / width_s)):
+            begin = start + number * width_s / 2
+            if self.undisturbed(begin, begin + width_s):
+                return begin
+        pytest.fail("the machine did something else all the time: this wants more of it")
+
     def _watch(self) -> None:
         before, then = [_waited_s(file) for file in self._files], time.perf_counter()
         while not self._stopped.wait(EVERY_S):

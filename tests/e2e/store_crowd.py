@@ -99,14 +99,6 @@ class Crowd:
             for body in (self.bodies if bodies is None else bodies)
         ]
 
-    def most_over(self, start: float, stop: float, width_s: float) -> float:
-        """The fullest stretch of that width: bytes/s of all together."""
-        count = round((stop - start - width_s) / SLOT_S) + 1
-        return max(
-            self.sum_bytes_per_s(start + n * SLOT_S, start + n * SLOT_S + width_s)
-            for n in range(count)
-        )
-
     # -- the thread
 
     def _run(self, namespace: str | None) -> None:

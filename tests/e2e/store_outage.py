@@ -8,7 +8,8 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 
 from .figures import Figures
-from .store_crowd import jain, until
+from .ran import watched
+from .store_crowd import SLOT_S, jain, until
 from .store_fleet import Fleet, fleet
 
 RATE = 400_000.0
@@ -21,6 +22,11 @@ rules:
 """
 # What was waiting in sockets while the machine was busy may come at once; two seconds even it out.
 WIDTH_S = 2.0
+
+
+def ids_of(four: Fleet) -> list[int]:
+    """All that have to run, but for the store, which comes and goes."""
+    return [proxy.pid for proxy in four.proxies] + [four.crowd.thread_id]
 
 
 @contextlib.contextmanager
@@ -52,14 +58,23 @@ def outage(
     """The rate during and after it, and how soon all is well again."""
     people = four.crowd
     broken_before = len(people.broken())
-    start = time.perf_counter()
-    time.sleep(seconds)
-    back()
-    returned = time.perf_counter()
-    well = until(settled(four, len(people.bodies) - broken_before), 10)
-    stop = time.perf_counter()
-    mean = people.sum_bytes_per_s(start, returned) / RATE
-    most = people.most_over(start - WIDTH_S, stop, WIDTH_S) / RATE
+    with watched(ids_of(four)) as ran:
+        start = time.perf_counter()
+        time.sleep(seconds)
+        back()
+        returned = time.perf_counter()
+        well = until(settled(four, len(people.bodies) - broken_before), 10)
+        stop = time.perf_counter()
+        counted = [
+            at
+            for at in (start + n * SLOT_S for n in range(int((stop - start - WIDTH_S) / SLOT_S)))
+            if ran.undisturbed(at, at + WIDTH_S)
+        ]
+    sums = {at: people.sum_bytes_per_s(at, at + WIDTH_S) / RATE for at in counted}
+    meanwhile = [each for at, each in sums.items() if at + WIDTH_S < returned]
+    assert meanwhile, "the machine did something else all the time: this wants more of it"
+    mean = sum(meanwhile) / len(meanwhile)
+    most = max(sums.values())
     figures.add(f"store {name}: sum over rate meanwhile, and of the fullest {WIDTH_S:g} s",
                 f"{mean:.3f}, {most:.3f}")  # fmt: skip
     figures.add(f"store {name}: all well after its return", "never" if well is None else well, "s")

@@ -18,6 +18,7 @@ import trustme
 from mitmthrottle.lab.proxy import ProxyNotStarted, RunningProxy, running_proxy
 
 from .figures import Figures
+from .ran import watched
 from .store_crowd import Body, Crowd, crowd, until
 from .store_fleet import options
 from .store_server import StoreServer, running_store
@@ -43,11 +44,19 @@ def people() -> Iterator[Crowd]:
         yield made
 
 
-def rate_of(people: Crowd, door: tuple[str, int], host: str = "shared.test") -> tuple[Body, float]:
-    (body,) = people.join(door, 1, host=host)
-    time.sleep(2.5)
-    now = time.perf_counter()
-    return body, people.rates(now - 1.5, now, [body])[0] / RATE
+def rate_of(
+    people: Crowd, proxy: RunningProxy, host: str = "shared.test", *, free: bool = False
+) -> tuple[Body, float]:
+    """Of a new response, over its limit, from a second after its first byte on.  `free`: there is
+    no limit, so the machine is as busy as it can be."""
+    (body,) = people.join(("127.0.0.1", proxy.port), 1, host=host)
+    with watched([proxy.pid, people.thread_id]) as ran:
+        until(lambda: body.first_byte_s is not None or body.broken is not None, 10)
+        start = time.perf_counter() + 1
+        if not free:
+            start = ran.next_undisturbed(start, 1.5)
+        time.sleep(max(0.0, start + 1.5 - time.perf_counter()))
+    return body, people.rates(start, start + 1.5, [body])[0] / RATE
 
 
 def page(door: tuple[str, int], path: str) -> str:
@@ -70,7 +79,7 @@ def test_what_is_done_without_it(
         resolve={"*": (people.address, people.port)},
     ) as proxy:  # fmt: skip
         door = ("127.0.0.1", proxy.port)
-        early, before = rate_of(people, door)
+        early, before = rate_of(people, proxy)
         assert before == pytest.approx(1.0, rel=0.1)
         store.kill()
         assert until(lambda: " is away (" in proxy.log(), 5) is not None
@@ -80,24 +89,24 @@ def test_what_is_done_without_it(
         assert shown["away_s"] > 0
         if expected != 0:
             people.leave([early])
-            body, meanwhile = rate_of(people, door)
+            body, meanwhile = rate_of(people, proxy, free=expected is None)
             people.leave([body])
             figures.add(f"store down, {down}: rate of a new response over the limit", meanwhile)
             assert body.status == 200
             assert meanwhile > 20 if expected is None else meanwhile == pytest.approx(1, rel=0.1)
         else:
-            body, _ = rate_of(people, door)
+            body, _ = rate_of(people, proxy)
             assert body.status == 503
             assert early.broken is None
             now = time.perf_counter()
             assert people.rates(now - 1, now, [early])[0] / RATE == pytest.approx(1, rel=0.15)
             people.leave([early])
-        other, own = rate_of(people, door, "own.test")
+        other, own = rate_of(people, proxy, "own.test")
         people.leave([other])
         assert own == pytest.approx(1.0, rel=0.1)
         store.start()
         assert until(lambda: " is back after " in proxy.log(), 5) is not None
-        body, after = rate_of(people, door)
+        body, after = rate_of(people, proxy)
         people.leave([body])
         assert after == pytest.approx(1.0, rel=0.1)
         assert proxy.log().count(" is away (") == 1
@@ -134,7 +143,7 @@ def test_tls_and_a_user_with_a_password(
             url = f"throttle_store=valkeys://throttle@127.0.0.1:{tls_port}?ca={folder}/ca.pem"
             monkeypatch.setenv("MITMTHROTTLE_STORE_PASSWORD_FILE", str(folder / "password"))
             with started(policy, people, url) as proxy:
-                body, rate = rate_of(people, ("127.0.0.1", proxy.port))
+                body, rate = rate_of(people, proxy)
                 people.leave([body])
                 assert rate == pytest.approx(1.0, rel=0.1)
                 assert " is away (" not in proxy.log()
@@ -143,7 +152,7 @@ def test_tls_and_a_user_with_a_password(
             with started(policy, people, url) as proxy:
                 assert until(lambda: " is away (" in proxy.log(), 5) is not None
                 assert "CERTIFICATE" not in proxy.log()
-                body, rate = rate_of(people, ("127.0.0.1", proxy.port))
+                body, rate = rate_of(people, proxy)
                 people.leave([body])
                 assert rate == pytest.approx(1.0, rel=0.1)
         finally:

@@ -9,9 +9,10 @@ from pathlib import Path
 import pytest
 
 from .figures import Figures
+from .ran import watched
 from .store_crowd import jain, until
 from .store_fleet import Fleet, kill
-from .store_outage import EACH, RATE, outage, under_load
+from .store_outage import EACH, RATE, ids_of, outage, under_load
 
 pytestmark = pytest.mark.e2e
 
@@ -45,7 +46,9 @@ def test_a_killed_proxys_part_goes_to_the_others(four: Fleet, figures: Figures) 
     kill(four.proxies[0])
     gone = time.perf_counter()
     left = [body for body in people.bodies if body.proxy != four.doors[0]]
-    time.sleep(4)
+    with watched(ids_of(four)[1:]) as ran:
+        time.sleep(4)
+        start = ran.next_undisturbed(gone + 2, 2.0)
     whole = next(
         (
             n / 10
@@ -54,7 +57,7 @@ def test_a_killed_proxys_part_goes_to_the_others(four: Fleet, figures: Figures) 
         ),
         None,
     )
-    rates = people.rates(gone + 2, gone + 4, left)
+    rates = people.rates(start, start + 2, left)
     figures.add("store, a proxy killed: the others have its part after",
                 "never" if whole is None else whole, "s")  # fmt: skip
     figures.add("store, a proxy killed: sum over rate two seconds later", sum(rates) / RATE)
