@@ -48,10 +48,10 @@ class Ran:
         return longest < LONGEST_WAIT_S and most < MOST_WAITING * (stop - start)
 
     def next_undisturbed(self, start: float, width_s: float, within_s: float = 20) -> float:
-        """The start of the first such stretch from `start` on."""
+        """The start of the first such stretch from `start` on, after half a second of the same."""
         for number in range(int(2 * within_s / width_s)):
             begin = start + number * width_s / 2
-            if self.undisturbed(begin, begin + width_s):
+            if self.undisturbed(begin - 0.5, begin + width_s):
                 return begin
         pytest.fail("the machine did something else all the time: this wants more of it")
 

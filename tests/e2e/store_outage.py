@@ -60,7 +60,8 @@ def outage(
     broken_before = len(people.broken())
     with watched(ids_of(four)) as ran:
         start = time.perf_counter()
-        time.sleep(seconds)
+        time.sleep(seconds - WIDTH_S)
+        ran.next_undisturbed(time.perf_counter(), WIDTH_S)
         back()
         returned = time.perf_counter()
         well = until(settled(four, len(people.bodies) - broken_before), 10)
@@ -72,7 +73,6 @@ def outage(
         ]
     sums = {at: people.sum_bytes_per_s(at, at + WIDTH_S) / RATE for at in counted}
     meanwhile = [each for at, each in sums.items() if at + WIDTH_S < returned]
-    assert meanwhile, "the machine did something else all the time: this wants more of it"
     mean = sum(meanwhile) / len(meanwhile)
     most = max(sums.values())
     figures.add(f"store {name}: sum over rate meanwhile, and of the fullest {WIDTH_S:g} s",
