@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import random
 from collections.abc import Callable
 from functools import partial
 
@@ -259,3 +260,22 @@ def test_a_part_that_shrinks_is_not_charged_for_what_it_has_let_through() -> Non
     run.run(3.0)
     later = [size for when, size in run.everything() if when > 4.0]
     assert sum(later) == pytest.approx(0.01 * RATE * 2.0, rel=0.1)
+
+
+@pytest.mark.parametrize("seed", range(4))
+def test_a_crowd_that_comes_one_by_one_is_equal_from_the_second_second_on(seed: int) -> None:
+    """Who came first took what there was, and is not silent until all others have had as much."""
+    server, processes = fleet(0, 0, 0, 0)
+    comers = [p for p, n in zip(processes, (150, 30, 15, 5), strict=True) for _ in range(n)]
+    random.Random(seed).shuffle(comers)
+    for number, process in enumerate(comers):
+        process.join(f"{process.name}/{number}")
+        if number % 2:
+            run(server, processes, STEP_S)
+    begun = processes[0].simulation.now
+    run(server, processes, 4.1)
+    for second in (1, 2, 3):
+        each = rates(processes, begun + second, begun + second + 1)
+        assert sum(each) == pytest.approx(RATE, rel=0.01)
+        assert jain(each) > 0.99
+        assert min(each) > 0.5 * RATE / 200
