@@ -51,6 +51,26 @@ class Origins(Simulation):
                 self._record(claim)
 
 
+class Slow(Origins):
+    """Each turn costs the process so much time of its own."""
+
+    def __init__(self, turn_s: float) -> None:
+        super().__init__()
+        self._turn_s = turn_s
+        self._clock = 0.0
+
+    def run(self, seconds: float) -> None:
+        self._clock += seconds
+        while self.now < self._clock and self.schedule.next_due() <= self._clock:
+            self.now = max(self.now, self.schedule.next_due())
+            for claim in self.schedule.advance(self.now):
+                self._record(claim)
+                self._ask(claim)
+                self.now += self._turn_s
+            self.schedule.all_are_back()
+        self.now = max(self.now, self._clock)
+
+
 class Process:
     """One process: its own schedule, and a call to the store whenever one is due."""
 
@@ -197,6 +217,22 @@ def test_what_an_origin_holds_back_flows_to_the_others() -> None:
     assert held == pytest.approx(10 * slow_rate, rel=0.03)
     assert others > 0.985 * (RATE - 10 * slow_rate)
     assert held + others <= RATE * 1.01
+
+
+@pytest.mark.parametrize("turns_per_s", [2000, 1000, 500])
+def test_one_that_is_short_of_processor_is_not_short_of_its_part(turns_per_s: int) -> None:
+    """Equal parts would take 20 turns a second for each of 100 responses: it is late all the time,
+    and would be later still if less were given to it."""
+    server, processes = fleet(0, 100)
+    slow = processes[0]
+    slow.simulation = Slow(1 / turns_per_s)
+    slow.parts.on_part = slow.simulation.schedule.touch
+    for number in range(100):
+        slow.join(f"slow/{number}", chunk=500)
+    run(server, processes, 10)
+    (part,) = slow.parts.active()
+    assert part.budget.fraction == pytest.approx(0.5, rel=0.05)
+    assert slow.sent(5, 10) / 5 > 0.4 * RATE * min(1, turns_per_s / 2000)
 
 
 def test_one_that_is_cut_off_goes_on_and_nobody_has_its_part() -> None:

@@ -64,7 +64,7 @@ class Sharing(Protocol):
 
     def joined(self, claimant: Claimant) -> None: ...
     def left(self, claimant: Claimant) -> None: ...
-    def waits(self, claimant: Claimant, now: float) -> None: ...
+    def waits(self, claimant: Claimant, now: float, *, in_turn: bool) -> None: ...
     def passed(self, claimant: Claimant, now: float) -> None: ...
 
 
@@ -203,7 +203,7 @@ class Budget:
         if self.policing and claimant.size > self._level:
             self._refilling = True
         if self.sharing is not None:
-            self.sharing.waits(claimant, now)
+            self.sharing.waits(claimant, now, in_turn=in_turn)
         if self.members > 1:
             tag = self._in_reach(tag, now)
         else:

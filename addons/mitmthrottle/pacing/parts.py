@@ -67,6 +67,7 @@ class _Use:
         "_seen",
         "backlogged",
         "busy",
+        "passed_at",
         "since",
         "started",
         "taken_bytes",
@@ -75,6 +76,7 @@ class _Use:
 
     def __init__(self) -> None:
         self.since: float | None = None  # in the queue since
+        self.passed_at = 0.0  # when it had its last turn
         self.waited_s = 0.0  # since the last report
         self.taken_bytes = 0  # likewise
         self.started = False  # has had something
@@ -157,8 +159,13 @@ class Part:
         self._uses.pop(claimant, None)
         self.hurry()
 
-    def waits(self, claimant: Claimant, now: float) -> None:
+    def waits(self, claimant: Claimant, now: float, *, in_turn: bool) -> None:
+        """`in_turn`: it comes straight back from its last turn.  What passed meanwhile is our own
+        lateness: whoever cannot do more for want of a processor wants more all the same, or its
+        part would shrink, its pieces with that, and with these what it can do."""
         if use := self._uses.get(claimant):
+            if in_turn:
+                use.waited_s += now - max(use.passed_at, self.looked)
             use.since = now
             if not use.started and not use.backlogged:
                 self.hurry()
@@ -168,6 +175,7 @@ class Part:
             if use.since is not None:
                 use.waited_s += now - max(use.since, self.looked)
                 use.since = None
+            use.passed_at = now
             use.taken_bytes += claimant.size
             use.started = True
 

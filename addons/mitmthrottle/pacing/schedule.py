@@ -62,7 +62,7 @@ class Schedule:
     def __init__(self) -> None:
         self._granted: list[Claim] = []  # whose turn came while another asked
         self._heap: list[tuple[float, int, Budget]] = []
-        self._round = 0  # counts the calls of `advance`
+        self._round = 0  # counts the calls of `advance`, and of `all_are_back`
         self._serial = 0
 
     def submit(self, claim: Claim, size: int, now: float) -> bool:
@@ -116,6 +116,10 @@ class Schedule:
                     if budget.members > 1:
                         budget.has_let_through(self._round)
         return granted
+
+    def all_are_back(self) -> None:
+        """All that `advance` has returned have asked again by now, or have nothing to ask for."""
+        self._round += 1
 
     def touch(self, budget: Budget) -> None:
         """The budget's rate has changed: put it where it belongs now."""
