@@ -61,6 +61,7 @@ def fleet() -> None:
     screenshot(f"http://127.0.0.1:{os.environ['FLEET_LIVE_PORT']}/", "compose-fleet.png")
     # Nobody needs them any more, and the rest should not be slowed by them.
     compose("--profile", "fleet", "rm", "--force", "--stop", "fleet-crowd", "fleet-proxy")
+    figure("fleet: all of it took", time.monotonic() - began, "s")
 
 
 def _all_together() -> None:

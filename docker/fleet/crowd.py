@@ -22,6 +22,8 @@ URL = "https://video.twimg.com/video.mp4"
 PEOPLE = int(os.environ.get("PEOPLE", "12"))
 EVERY_S = float(os.environ.get("EVERY_S", "10"))
 AGAIN_S = 0.1
+ONE_BY_ONE_S = 0.25
+"""So that not all videos end at the same moment."""
 GONE = (
     httpcore.NetworkError,
     httpcore.ProtocolError,
@@ -40,7 +42,8 @@ class Crowd:
         self.under_way = 0
         self.broken = 0
 
-    async def watch(self, trust: Path) -> None:
+    async def watch(self, trust: Path, after_s: float) -> None:
+        await asyncio.sleep(after_s)
         while True:
             try:
                 async with client(PROXY, trust) as person:
@@ -72,7 +75,9 @@ def authority() -> Path:
 
 async def main() -> None:
     crowd, trust = Crowd(), authority()
-    watching = [asyncio.create_task(crowd.watch(trust)) for _ in range(PEOPLE)]
+    watching = [
+        asyncio.create_task(crowd.watch(trust, number * ONE_BY_ONE_S)) for number in range(PEOPLE)
+    ]
     before, then = 0, time.monotonic()
     while not any(task.done() for task in watching):
         await asyncio.sleep(EVERY_S)
