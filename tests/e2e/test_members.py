@@ -111,25 +111,38 @@ def test_both_are_told_of_by_each(two: Two, figures: Figures) -> None:
             comes(lambda: len(two.members()) == 2),
             "s",
         )
-        comes(lambda: len(two.members(1)) == 2)
-        time.sleep(5)
-        seen = {
-            of: {each["name"]: each for each in two.members(of)} for of in range(len(two.pages))
-        }
-    assert seen[0].keys() == seen[1].keys()
-    names = [f"{os.uname().nodename}:{proxy.port}" for proxy in two.proxies]
-    for of in (0, 1):
-        for name, count, part in zip(names, (3, 1), (0.75, 0.25), strict=True):
-            member = seen[of][name]
-            assert (member["this"], member["active"]) == (name == names[of], count)
-            assert not member["other_policy"]
-            (share,) = [each for each in member["shares"] if each["per"] == "client"]
-            assert (share["rule"], share["budgets"], share["responses"]) == (RULE, 1, count)
-            assert share["part"] == pytest.approx(part, rel=0.05)
-            assert share["measured_bytes_per_s"] == pytest.approx(SHARED * part, rel=0.15)
-            assert member["measured_bytes_per_s"] == pytest.approx(SHARED * part, rel=0.2)
-    together = sum(each["measured_bytes_per_s"] for each in seen[0].values())
+        names = [f"{os.uname().nodename}:{proxy.port}" for proxy in two.proxies]
+        # What is shown is the last half second: on a busy machine not each of them is as the rest.
+        for of in (0, 1):
+            comes(lambda of=of: fits(two.members(of), names, names[of]), 30.0)  # type: ignore[misc]
+        together = sum(each["measured_bytes_per_s"] for each in two.members())
     figures.add("members: what both are seen to do, over the limit", together / SHARED)
+
+
+def fits(members: list[dict[str, Any]], names: list[str], this: str) -> bool:
+    """Whether this is what three clients of the first proxy and one of the second get."""
+    seen = {member["name"]: member for member in members}
+    if sorted(seen) != sorted(names):
+        return False
+    for name, count, part in zip(names, (3, 1), (0.75, 0.25), strict=True):
+        member = seen[name]
+        shares = [each for each in member["shares"] if each["per"] == "client"]
+        if [(each["rule"], each["budgets"], each["responses"]) for each in shares] != [
+            (RULE, 1, count)
+        ]:
+            return False
+        if (member["this"], member["active"], member["other_policy"]) != (
+            name == this,
+            count,
+            False,
+        ):
+            return False
+        measured = shares[0]["measured_bytes_per_s"], member["measured_bytes_per_s"]
+        if shares[0]["part"] != pytest.approx(part, rel=0.05):
+            return False
+        if measured != pytest.approx((SHARED * part, SHARED * part), rel=0.15):
+            return False
+    return True
 
 
 def test_the_fields_are_as_documented(two: Two) -> None:
