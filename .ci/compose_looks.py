@@ -24,7 +24,7 @@ from compose_tools import (
     run,
     until,
 )
-from playwright.sync_api import sync_playwright
+from playwright.sync_api import Browser, Playwright, sync_playwright
 
 PHONE = "Mozilla/5.0 (iPhone; CPU iPhone OS 18_5 like Mac OS X) Mobile"
 SLOW_BYTES_PER_S = 16_000
@@ -33,28 +33,7 @@ SCREEN = {"width": 1280, "height": 800}  # the demo's own, so that its pixels ar
 
 def confined() -> None:
     """No root, no capability, nothing to write to, no port for others, no way out, no key out."""
-    ids = compose("ps", "-q").split()
-    for name in ids:
-        facts = json.loads(run("docker", "inspect", name))[0]
-        service = facts["Config"]["Labels"]["com.docker.compose.service"]
-        status = Path(f"/proc/{facts['State']['Pid']}/status").read_text()
-        fields = dict(line.split(":\t", 1) for line in status.splitlines() if ":\t" in line)
-        wrong = {
-            "it runs as root": facts["Config"]["User"] in ("", "0", "root"),
-            "its root can be written": not facts["HostConfig"]["ReadonlyRootfs"],
-            "it has capabilities": int(fields["CapEff"], 16) or int(fields["CapBnd"], 16),
-            "it may gain privileges": fields["NoNewPrivs"].strip() != "1",
-            "it is privileged": facts["HostConfig"]["Privileged"],
-            "it has the host's devices or engine": "docker.sock" in str(facts["Mounts"]),
-            "a port is for others": any(
-                bound["HostIp"] != "127.0.0.1"
-                for ports in facts["NetworkSettings"]["Ports"].values()
-                for bound in ports or []
-            ),
-        }  # fmt: skip
-        for what, is_so in wrong.items():
-            if is_so:
-                raise Wrong(f"{service}: {what}")
+    confined_all(compose("ps", "-q").split())
     # A network that the browser is not in stands for all that lies outside.
     door = inspect(
         container("door"), f'{{{{(index .NetworkSettings.Networks "{PROJECT}_front").IPAddress}}}}'
@@ -75,7 +54,32 @@ def confined() -> None:
         mounts = inspect(container(service), "{{range .Mounts}}{{.Name}} {{end}}").split()
         if any("proxy-ca" in mount for mount in mounts):
             raise Wrong(f"{service} has the authority's key")
-    print(f"{len(ids)} containers: no root, no capabilities, read-only, 127.0.0.1 only, no way out")
+
+
+def confined_all(names: list[str]) -> None:
+    """What holds for each container of the demo."""
+    for name in names:
+        facts = json.loads(run("docker", "inspect", name))[0]
+        service = facts["Config"]["Labels"]["com.docker.compose.service"]
+        status = Path(f"/proc/{facts['State']['Pid']}/status").read_text()
+        fields = dict(line.split(":\t", 1) for line in status.splitlines() if ":\t" in line)
+        wrong = {
+            "it runs as root": facts["Config"]["User"] in ("", "0", "root"),
+            "its root can be written": not facts["HostConfig"]["ReadonlyRootfs"],
+            "it has capabilities": int(fields["CapEff"], 16) or int(fields["CapBnd"], 16),
+            "it may gain privileges": fields["NoNewPrivs"].strip() != "1",
+            "it is privileged": facts["HostConfig"]["Privileged"],
+            "it has the host's devices or engine": "docker.sock" in str(facts["Mounts"]),
+            "a port is for others": any(
+                bound["HostIp"] != "127.0.0.1"
+                for ports in facts["NetworkSettings"]["Ports"].values()
+                for bound in ports or []
+            ),
+        }  # fmt: skip
+        for what, is_so in wrong.items():
+            if is_so:
+                raise Wrong(f"{service}: {what}")
+    print(f"{len(names)} containers: no root, no capabilities, read-only, 127.0.0.1 only")
 
 
 def seen_and_used() -> None:
@@ -83,11 +87,7 @@ def seen_and_used() -> None:
     run("docker", "restart", "--time", "1", container("browser"))
     all_well("browser")
     with sync_playwright() as playwright:
-        browser = playwright.chromium.launch(
-            executable_path=os.environ["CHROMIUM"],
-            chromium_sandbox=os.geteuid() != 0,
-            args=["--disable-gpu", "--disable-background-networking", "--disable-component-update"],
-        )
+        browser = _chromium(playwright)
         pages = {}
         for name in ("BROWSER_PORT", "LIVE_PORT"):
             pages[name] = browser.new_page(viewport=SCREEN)
@@ -121,6 +121,25 @@ def seen_and_used() -> None:
         raise Wrong(f"the browser's screen shows {colours} colours: it is blank")
     if "photos and videos on half of the desktops" not in live:
         raise Wrong(f"the live page does not show the rule: {live[:300]!r}")
+
+
+def screenshot(url: str, name: str) -> None:
+    """Of a page, once it has had time to draw what it was told."""
+    with sync_playwright() as playwright:
+        browser = _chromium(playwright)
+        page = browser.new_page(viewport=SCREEN)
+        page.goto(url)
+        page.wait_for_timeout(3000)
+        page.screenshot(path=ARTIFACTS / name, full_page=True)
+        browser.close()
+
+
+def _chromium(playwright: Playwright) -> Browser:
+    return playwright.chromium.launch(
+        executable_path=os.environ["CHROMIUM"],
+        chromium_sandbox=os.geteuid() != 0,
+        args=["--disable-gpu", "--disable-background-networking", "--disable-component-update"],
+    )
 
 
 def _titles(service: str, url: str) -> list[str]:

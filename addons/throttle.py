@@ -1,7 +1,9 @@
 from mitmthrottle import watch
 from mitmthrottle.proxy.addon import Throttle
 from mitmthrottle.proxy.as_one import as_one
+from mitmthrottle.proxy.proxy_protocol import ProxyProtocol
 
 name = "mitmthrottle"
 throttle = Throttle()
-globals().update(as_one(throttle, *watch.addons(throttle)))
+# The client's address first: whatever follows counts by it.
+globals().update(as_one(ProxyProtocol(), throttle, *watch.addons(throttle)))

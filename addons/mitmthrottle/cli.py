@@ -18,6 +18,7 @@ import click
 
 from mitmthrottle.compare.options import compare_command
 from mitmthrottle.explain import as_text, exchange_of_url, explain
+from mitmthrottle.fleet import NotStarted, parse_workers, run_workers, settings, take_workers
 from mitmthrottle.lab.proxy import SCRIPT_PATH
 from mitmthrottle.measure.command import measure_command
 from mitmthrottle.policy import (
@@ -45,27 +46,42 @@ def main() -> None:
 @main.command(
     "run", context_settings={"ignore_unknown_options": True, "allow_interspersed_args": False}
 )
+@click.option(
+    "--workers", metavar="N", default="1", help="Processes that share the port, one for each core."
+)
 @click.argument("policy")
 @click.argument("mitmdump_options", nargs=-1, type=click.UNPROCESSED)
-def run_command(policy: str, mitmdump_options: tuple[str, ...]) -> None:
+def run_command(workers: str, policy: str, mitmdump_options: tuple[str, ...]) -> None:
     """Run the proxy with POLICY; all further options are mitmdump's.
 
     \b
     mitmthrottle run twitter-2021 --listen-port 8080
     mitmthrottle run my.yaml --mode transparent --set throttle_quic=block
+    mitmthrottle run my.yaml --workers 2
 
     What no rule matches is passed on as it comes (mitmdump by itself waits for the end of
     each body); to have it collected: --set stream_large_bodies=
     """
+    try:
+        named, options = take_workers(mitmdump_options)
+        count = named or parse_workers(workers)
+    except ValueError as fault:
+        raise click.BadParameter(str(fault), param_hint="--workers") from None
     _load_or_exit(policy)
+    path = find_policy(policy)
+    throttle = ["-s", str(SCRIPT_PATH), "--set", f"throttle_policy={path}"]
+    if not settings(options, "stream_large_bodies"):
+        # A control that arrives in one lump at its end would be compared with a slowed target.
+        throttle += ["--set", "stream_large_bodies=1"]
+    if count > 1:
+        try:
+            sys.exit(run_workers([*throttle, *options], count))
+        except NotStarted as reason:
+            raise click.ClickException(str(reason)) from None
     # Only here: the other commands should not wait for mitmproxy to be imported.
     from mitmproxy.tools.main import mitmdump
 
-    path = find_policy(policy)
-    throttle = ["-s", str(SCRIPT_PATH), "--set", f"throttle_policy={path}"]
-    # A control that arrives in one lump at its end would be compared with a slowed target.
-    throttle += ["--set", "stream_large_bodies=1"]
-    sys.exit(mitmdump([*throttle, *mitmdump_options]))
+    sys.exit(mitmdump([*throttle, *options]))
 
 
 @main.command("check")

@@ -50,6 +50,7 @@ class Simulation:
             for claim in self.schedule.advance(self.now):
                 self._record(claim)
                 self._ask(claim)
+            self.schedule.all_are_back()
         self.now = max(self.now, end)
 
     def total(self, name: object) -> int:

@@ -171,7 +171,8 @@ def test_never_more_than_rate_times_time_plus_burst(
     for index, (chunk, size, joins) in enumerate(sorted(members, key=lambda m: m[2])):
         run.run(max(0.0, run.start + joins - run.now))
         chain = (budget, outer) if nested and index % 2 else (budget,)
-        run.join(index, *chain, size=size, chunk=lambda chunk=chunk: chunk)
+        # Two million pieces of a byte say no more than two thousand.
+        run.join(index, *chain, size=min(size, 2000 * chunk), chunk=lambda chunk=chunk: chunk)
     run.run(2.0)
     largest = max((size for _, size in run.everything()), default=0)
     # A piece is never larger than a burst that was asked for; the default burst may be smaller.
@@ -215,3 +216,39 @@ def test_a_policer_has_the_mean_of_a_shaper_from_the_second_burst_on() -> None:
     ]
     between = sum(size for when, size in run.sent["it"] if starts[0] <= when < starts[-1])
     assert between / (starts[-1] - starts[0]) == pytest.approx(16e3, rel=0.002)
+
+
+@pytest.mark.parametrize("responses", [2, 100])
+def test_what_a_pause_has_left_is_for_all_alike(responses: int) -> None:
+    """Nobody ran for a while: whoever is woken first does not take what all have missed."""
+    run = Simulation()
+    budget = Budget(1e6, None, run.now)
+    for name in range(responses):
+        run.join(name, budget)
+    run.run(3.0)
+    before = {name: run.total(name) for name in range(responses)}
+    run.now += 0.4
+    run.run(0.6)
+    since = [run.total(name) - before[name] for name in range(responses)]
+    assert 0.69e6 < sum(since) < 0.81e6  # 0.6 s, a burst, and what is made up for
+    piece = 1e6 / responses * 0.05
+    assert max(since) - min(since) <= 6 * piece  # it was 200 of them for a hundred responses
+
+
+@pytest.mark.parametrize("old", [1, 3, 10])
+def test_who_was_there_before_a_crowd_is_not_silent_for_long(old: int) -> None:
+    """What it took while it shared with few is not held against it."""
+    run = Simulation()
+    budget = Budget(1e6, None, run.now)
+    for name in range(old):
+        run.join(name, budget)
+    run.run(2.0)
+    for name in range(old, 200):
+        run.join(name, budget, chunk=lambda: 250)
+    run.run(1.05)
+    before = {name: run.total(name) for name in range(200)}
+    run.run(1.0)
+    since = [run.total(name) - before[name] for name in range(200)]
+    assert sum(since) == pytest.approx(1e6, rel=0.01)
+    assert min(since) > 0.8 * 1e6 / 200
+    assert max(since) < 1.2 * 1e6 / 200

@@ -14,6 +14,7 @@ from mitmproxy.test import tflow
 from mitmthrottle.policy import Decision, Exchange, PolicyError, parse_policy
 from mitmthrottle.policy.faults import Fault
 from mitmthrottle.watch import state as kept
+from mitmthrottle.watch.members_seen import Members
 from mitmthrottle.watch.state import Live
 from mitmthrottle.watch.state_json import State
 from mitmthrottle.watch.state_samples import KEPT, Samples
@@ -75,7 +76,15 @@ def seen(policy: str = POLICY) -> Iterator[Seen]:
     with wire(policy) as connection:
         live, samples = Live(), Samples()
         connection.addon.watch(live)
-        view = View(connection.addon, live, samples, lambda: ["127.0.0.1:8080"], lambda agent: None)
+        members = Members(connection.addon, live, samples, lambda: "here:8080")
+        view = View(
+            connection.addon,
+            live,
+            samples,
+            lambda: ["127.0.0.1:8080"],
+            lambda agent: None,
+            members,
+        )
         yield Seen(connection, live, samples, view)
 
 

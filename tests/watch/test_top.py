@@ -17,7 +17,8 @@ from rich.console import Console
 
 from mitmthrottle.cli import main
 from mitmthrottle.watch.state_json import State
-from mitmthrottle.watch.top import frame, plot, printable, rate
+from mitmthrottle.watch.top import frame, plot
+from mitmthrottle.watch.top_text import printable, rate
 
 from .test_state import POLICY, TEXT, TRUSTED, seen
 

@@ -4,21 +4,29 @@ Rule: nothing here reads a clock.  `now` is in seconds of any monotonic clock, t
 every call; bytes are body bytes; rates are bytes per second.
 """
 
-from .budgets import Budget, Shared
+from .budgets import Budget
 from .pace import MAX_PIECE_BYTES, Pace, piece_s
-from .quota import Quota, Quotas
+from .parts import Answer, Demand, Mode, Part, Parts
+from .quota import Quota, Quotas, SharedQuota
 from .schedule import Claim, Schedule
+from .shared import Shared
 from .timeline import Stalls, Timeline
 
 __all__ = [
     "MAX_PIECE_BYTES",
+    "Answer",
     "Budget",
     "Claim",
+    "Demand",
+    "Mode",
     "Pace",
+    "Part",
+    "Parts",
     "Quota",
     "Quotas",
     "Schedule",
     "Shared",
+    "SharedQuota",
     "Stalls",
     "Timeline",
     "piece_s",

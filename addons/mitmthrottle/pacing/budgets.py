@@ -20,6 +20,9 @@ on idle tokens is lowered by it, so that the budget's promise stays true for wha
 all it has at line speed and then lets nothing through until the bucket is full again: the saw-tooth
 that a receiver sees behind a device which drops what exceeds the rate.
 
+*Shared with other processes*: then only a fraction of the rate and of the burst is ours to give
+(`take_part`), and `sharing` is told who draws from the budget (parts.py).
+
 *Late is not idle*: while somebody waits and the program itself wakes up late, tokens go on
 coming, up to `CATCH_UP_S` above the burst.  Without that, each late wake-up would lower the mean.
 """
@@ -28,7 +31,7 @@ from __future__ import annotations
 
 import heapq
 import math
-from collections.abc import Hashable, Iterator
+from collections.abc import Iterator
 from typing import Protocol
 
 DEFAULT_BURST_S = 0.1  # the burst where none is asked for, in seconds of the rate
@@ -38,6 +41,11 @@ POLICER_BURST_S = 0.5
 # What a new budget with the default burst starts with: enough for a first byte at once, and so
 # little that the mean over the first ten seconds is within 0.25 % of the rate.
 START_S = 0.025
+SMALLEST_CUT_BYTES = 256
+# How far behind the others it may put somebody what it took while it shared with fewer: so long,
+# and more where pieces are as long (see pace.py).
+FURTHEST_S = 0.6
+FURTHEST_S_A_MEMBER = 1 / 500
 CATCH_UP_S = 0.1  # how much of our own lateness is made up for, in seconds of the rate
 
 
@@ -46,6 +54,18 @@ class Claimant(Protocol):
 
     size: int  # bytes of the piece that waits
     withdrawn: bool  # it has given up; drop it when its turn comes
+
+    def shrink(self, size: int, sooner: float, now: float) -> None:
+        """Wait for so many bytes only, and in the queue so much further in front."""
+
+
+class Sharing(Protocol):
+    """What a budget tells to whoever shares it with other processes."""
+
+    def joined(self, claimant: Claimant) -> None: ...
+    def left(self, claimant: Claimant) -> None: ...
+    def waits(self, claimant: Claimant, now: float, *, in_turn: bool) -> None: ...
+    def passed(self, claimant: Claimant, now: float) -> None: ...
 
 
 class Budget:
@@ -58,18 +78,25 @@ class Budget:
 
     __slots__ = (
         "_asked_burst_bytes",
+        "_company",
+        "_cut_for",
         "_held",
         "_level",
         "_queue",
         "_refilling",
+        "_round",
         "_serial",
+        "_spare_bytes",
         "_stamp",
         "_virtual",
         "burst_bytes",
         "due",
+        "fraction",
+        "limit_bytes_per_s",
         "members",
         "policing",
         "rate_bytes_per_s",
+        "sharing",
     )
 
     def __init__(
@@ -80,10 +107,16 @@ class Budget:
         *,
         policing: bool = False,
     ) -> None:
+        self.fraction = 1.0  # of what the policy says, that is ours to give
+        self.sharing: Sharing | None = None
         self._refilling = False  # a policer that has spent all it had
         self.members = 0  # responses that draw from this budget now
         self.due = math.inf  # when the schedule has this budget down to be served
         self._held = 0
+        self._round = -1  # of the schedule, when somebody was let through last
+        self._company = 0  # so many were, then
+        self._cut_for = 0.0  # bytes/s for each, when what waits was cut
+        self._spare_bytes = 0.0  # what was left
         self._queue: list[tuple[float, int, Claimant]] = []
         self._serial = 0
         self._virtual = 0.0
@@ -101,12 +134,13 @@ class Budget:
     def _set(self, rate_bytes_per_s: float, burst_bytes: float | None, policing: bool) -> None:
         if not (rate_bytes_per_s > 0 and math.isfinite(rate_bytes_per_s)):
             raise ValueError(f"a rate is a positive number of bytes/s, not {rate_bytes_per_s}")
-        self.rate_bytes_per_s = rate_bytes_per_s
+        self.limit_bytes_per_s = rate_bytes_per_s
+        self.rate_bytes_per_s = rate_bytes_per_s * self.fraction
         self._asked_burst_bytes = burst_bytes
         self.policing = policing
         if burst_bytes is None:
             burst_bytes = rate_bytes_per_s * (POLICER_BURST_S if policing else DEFAULT_BURST_S)
-        self.burst_bytes = max(1.0, burst_bytes)
+        self.burst_bytes = max(1.0, burst_bytes * self.fraction)
 
     def start_afresh(self, now: float) -> None:
         """As if made now: for a response that waited before its first byte, which is not idling."""
@@ -117,7 +151,7 @@ class Budget:
             self._level = self.burst_bytes
 
     def is_set_to(self, rate_bytes_per_s: float, burst_bytes: float | None, policing: bool) -> bool:
-        return (self.rate_bytes_per_s, self._asked_burst_bytes, self.policing) == (
+        return (self.limit_bytes_per_s, self._asked_burst_bytes, self.policing) == (
             rate_bytes_per_s,
             burst_bytes,
             policing,
@@ -135,7 +169,16 @@ class Budget:
         self._accrue(now)
         self._set(rate_bytes_per_s, burst_bytes, policing)
         self._refilling = self._refilling and policing
-        self._level = min(self._level, self.burst_bytes - self._held)
+        self._level = min(self._level, self._room())
+
+    def take_part(self, fraction: float, now: float) -> None:
+        """Give out this fraction (above 0) of the rate and of the burst from now on."""
+        self._accrue(now)
+        if fraction < self.fraction:
+            self._recut(fraction / self.fraction, now)
+        self.fraction = fraction
+        self._set(self.limit_bytes_per_s, self._asked_burst_bytes, self.policing)
+        self._level = min(self._level, self._room())
 
     @property
     def share_bytes_per_s(self) -> float:
@@ -150,13 +193,22 @@ class Budget:
             return self.burst_bytes / 4
         return self.burst_bytes if self._asked_burst_bytes is not None else math.inf
 
-    def enqueue(self, claimant: Claimant, tag: float, now: float) -> float:
+    def enqueue(
+        self, claimant: Claimant, tag: float, now: float, *, in_turn: bool = False
+    ) -> float:
         """Wait in the queue.  `tag` is the claimant's last return value here (0 at first);
-        returns its next tag."""
+        returns its next tag.  `in_turn`: it comes straight back from its last turn, so that what
+        others had meanwhile is not to put it behind them."""
         self._accrue(now)
         if self.policing and claimant.size > self._level:
             self._refilling = True
-        start = max(self._virtual, tag)
+        if self.sharing is not None:
+            self.sharing.waits(claimant, now, in_turn=in_turn)
+        if self.members > 1:
+            tag = self._in_reach(tag, now)
+        else:
+            self._cut_for = self.rate_bytes_per_s
+        start = tag if in_turn else max(self._virtual, tag)
         self._serial += 1
         heapq.heappush(self._queue, (start, self._serial, claimant))
         return start + claimant.size
@@ -186,8 +238,10 @@ class Budget:
             start, _, claimant = heapq.heappop(queue)
             if claimant.withdrawn:
                 continue
-            self._virtual = start
+            self._virtual = max(self._virtual, start)
             self._level -= claimant.size
+            if self.sharing is not None:
+                self.sharing.passed(claimant, now)
             yield claimant
 
     def _affords(self, size: int, forgiven: float) -> bool:
@@ -197,6 +251,21 @@ class Budget:
             return True
         self._refilling = self.policing
         return False
+
+    def has_let_through(self, round_number: int) -> None:
+        """One more of those whose turn has come in this round of the schedule."""
+        if self._round != round_number:
+            self._round, self._company, self._spare_bytes = round_number, 0, self._level
+        self._company += 1
+
+    def is_for_others(self, round_number: int, size: int) -> bool:
+        """Whether so many bytes more, in this round, are not for one alone."""
+        return (
+            self._round == round_number
+            and self._company > 1
+            and size * self._company > self._spare_bytes
+            and not self.policing
+        )
 
     def hold(self, size: int) -> None:
         """A piece that was let through here waits at an outer budget, until `settle` or
@@ -218,6 +287,40 @@ class Budget:
         """When this budget will be as if new, if nobody asks any more."""
         return self._stamp + (self.burst_bytes - self._level) / self.rate_bytes_per_s
 
+    def is_as_new(self, now: float) -> bool:
+        """Whether nobody would notice if another took its place."""
+        self._accrue(now)
+        return not (self.members or self._held) and self.full_at() <= now + 1e-6
+
+    def look_again_at(self) -> float:
+        """When to ask that again: a busy budget is looked at now and then, not all the time."""
+        return max(self.full_at(), self._stamp + 1.0)
+
+    def _recut(self, factor: float, now: float) -> None:
+        """What waits was cut for a larger part, and would be silent for as many times longer."""
+        last = self._virtual + self._furthest()
+        queue = self._queue
+        for index, (start, serial, claimant) in enumerate(queue):
+            size = min(claimant.size, max(SMALLEST_CUT_BYTES, int(claimant.size * factor)))
+            sooner = max(0.0, start - last)
+            if (sooner or size < claimant.size) and not claimant.withdrawn:
+                claimant.shrink(size, sooner, now)
+                queue[index] = (start - sooner, serial, claimant)
+        heapq.heapify(queue)
+
+    def _in_reach(self, tag: float, now: float) -> float:
+        """That place in the queue, or one that is not too far behind the others."""
+        share = self.rate_bytes_per_s / self.members
+        if not self._queue or share > self._cut_for:
+            self._cut_for = share
+        elif share < self._cut_for / 1.5:
+            self._recut(share / self._cut_for, now)
+            self._cut_for = share
+        return min(tag, self._virtual + self._furthest())
+
+    def _furthest(self) -> float:
+        return self.share_bytes_per_s * max(FURTHEST_S, self.members * FURTHEST_S_A_MEMBER)
+
     def _accrue(self, now: float) -> None:
         elapsed = now - self._stamp
         if elapsed > 0:
@@ -230,58 +333,14 @@ class Budget:
     def _cap(self) -> float:
         """The most tokens that there may be now."""
         if not self._queue:
-            return self.burst_bytes - self._held
+            return self._room()
         most = max(self.burst_bytes, self._queue[0][2].size)
         # Whoever waits for what is held does not wait because of our lateness.
-        return most - self._held if self._held else most + CATCH_UP_S * self.rate_bytes_per_s
+        if self._held:
+            return max(0.0, most - self._held)
+        return most + CATCH_UP_S * self.rate_bytes_per_s
 
-
-class Shared:
-    """The budgets that several responses may draw from, by key.
-
-    A budget is forgotten once nobody draws from it and it would be full anyway: forgetting it
-    earlier would give each of a row of small responses a fresh burst.
-    """
-
-    __slots__ = ("_budgets", "_idle")
-
-    def __init__(self) -> None:
-        self._budgets: dict[Hashable, Budget] = {}
-        self._idle: list[tuple[float, int, Hashable]] = []
-
-    def __len__(self) -> int:
-        return len(self._budgets)
-
-    def get(
-        self,
-        key: Hashable,
-        rate_bytes_per_s: float,
-        burst_bytes: float | None,
-        now: float,
-        *,
-        policing: bool = False,
-    ) -> Budget:
-        """The budget of that key, made now if there is none."""
-        self.sweep(now)
-        budget = self._budgets.get(key)
-        if budget is None:
-            budget = Budget(rate_bytes_per_s, burst_bytes, now, policing=policing)
-            self._budgets[key] = budget
-            self._watch(key, budget)
-        return budget
-
-    def sweep(self, now: float) -> None:
-        """Forget the budgets that nobody needs any more."""
-        while self._idle and self._idle[0][0] <= now:
-            _, _, key = heapq.heappop(self._idle)
-            budget = self._budgets[key]
-            budget._accrue(now)
-            if budget.members or budget._held or budget.full_at() > now + 1e-6:
-                self._watch(key, budget)
-            else:
-                del self._budgets[key]
-
-    def _watch(self, key: Hashable, budget: Budget) -> None:
-        # At least a second from now: a busy budget is looked at now and then, not all the time.
-        at = max(budget.full_at(), budget._stamp + 1.0)
-        heapq.heappush(self._idle, (at, id(budget), key))
+    def _room(self) -> float:
+        """Of the burst, beside what is held.  When the rate has just shrunk more may be held than
+        the burst is now; that was paid for when it was let through."""
+        return max(0.0, self.burst_bytes - self._held)

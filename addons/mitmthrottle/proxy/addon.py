@@ -7,6 +7,7 @@ works.
 from __future__ import annotations
 
 import logging
+import os
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -18,6 +19,7 @@ from mitmproxy.proxy import layer
 from mitmproxy.proxy.server_hooks import ServerConnectionHookData
 
 from mitmthrottle.policy import Policy, PolicyError, find_policy, load_policy
+from mitmthrottle.store import Address, Down
 
 from . import cork, credit, engine, live, options, quic
 from .control import Control
@@ -45,6 +47,7 @@ class Throttle:
         self._patch: Patch | None = None
         self._live: live.LiveFile | None = None
         self._running = False
+        self._shared: tuple[Address, Down] | None = None
         self._pinned = Pinned()
         self._quic_refused = False
 
@@ -67,8 +70,20 @@ class Throttle:
         if self.engine is not None:
             self.engine.server_timing = ctx.options.throttle_server_timing
         self._quic_refused = ctx.options.throttle_quic == "block"
+        if updated & {"throttle_store", "throttle_store_down"}:
+            self._share(ctx.options.throttle_store, ctx.options.throttle_store_down)
         if "throttle_commands" in updated and self._running:
             self._carry_out(ctx.options.throttle_commands)
+
+    def _share(self, url: str, down: Down) -> None:
+        if self.engine is not None:
+            raise exceptions.OptionsError(
+                "throttle_store and throttle_store_down cannot change while the proxy runs"
+            )
+        try:
+            self._shared = (Address.parse(url, os.environ), down) if url else None
+        except ValueError as error:
+            raise exceptions.OptionsError(f"throttle_store: {error}") from None
 
     def _carry_out(self, lines: Sequence[str]) -> None:
         for line in lines:
@@ -149,7 +164,7 @@ class Throttle:
         proxyserver = ctx.master.addons.get("proxyserver")
         if not isinstance(proxyserver, Proxyserver):
             raise exceptions.OptionsError("mitmthrottle needs mitmproxy's proxyserver addon")
-        self.engine = engine.start(policy, proxyserver, self.watchers, self.marks)
+        self.engine = engine.start(policy, proxyserver, self.watchers, self.marks, self._shared)
         self.engine.version = self._version(policy)
         self.engine.server_timing = ctx.options.throttle_server_timing
         self._patch = Patch(self.engine)

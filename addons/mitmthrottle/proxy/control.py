@@ -57,6 +57,9 @@ class Control:
         for rule in self.policy.rules:
             busy = sum(1 for held in engine.active() if held.rule and held.rule.name == rule.name)
             lines.append(f"{rule.name}: {rule.then.describe()}; {busy} under way{self._said(rule)}")
+        if (store := engine.store) is not None:
+            gone = f"away ({store.away})" if store.away else "there"
+            lines.append(f"shared by {store.parts.processes} proxies; the store is {gone}")
         return "\n".join(lines)
 
     def stop(self) -> None:

@@ -12,7 +12,7 @@ from collections.abc import Hashable
 from dataclasses import dataclass
 
 from mitmthrottle.pacing import Budget, Shared
-from mitmthrottle.policy import Delay, Exchange, Per, RateLimit, Then, normalise_host
+from mitmthrottle.policy import Delay, Exchange, Per, Quota, RateLimit, Then, normalise_host
 
 
 @dataclass(frozen=True, slots=True)
@@ -76,12 +76,31 @@ def budgets_for(
                 budget = own[index] = Budget(rate, burst, now, policing=policing)
         else:
             key = (limits.owner, index, limit.per, parties.behind(limit.per))
-            budget = shared.get(key, rate, burst, now, policing=policing)
+            budget = shared.get(
+                key, rate, burst, now, policing=policing, here_only=limit.per == "connection"
+            )
         if not budget.is_set_to(rate, burst, policing):
             budget.change(rate, burst, now, policing=policing)
         found.append((_ORDER[limit.per], budget))
     found.sort(key=lambda pair: pair[0])
     return tuple(budget for _, budget in found)
+
+
+def shares(then: Then) -> bool:
+    """Whether responses on other connections, and so in other processes, have a say in this."""
+    quota = (then.quota,) if then.quota else ()
+    limits = (*then.rate, *then.requests, *quota)
+    return any(limit.per not in ("response", "connection") for limit in limits)
+
+
+_PERIODS_S = {"hour": 3600.0, "day": 86400.0, "week": 7 * 86400.0, "month": 31 * 86400.0}
+
+
+def remembered_s(quota: Quota) -> float:
+    """How long what was used of it matters, at most; a month where it is free once."""
+    if quota.every is None:
+        return _PERIODS_S["month"]
+    return quota.every if isinstance(quota.every, float) else _PERIODS_S[quota.every]
 
 
 def lowest(rates: tuple[RateLimit, ...]) -> float | None:

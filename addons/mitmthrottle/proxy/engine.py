@@ -16,8 +16,9 @@ from mitmproxy.connection import Client
 from mitmproxy.flow import Flow
 from mitmproxy.proxy import context
 
-from mitmthrottle.pacing import Quotas, Shared, piece_s
+from mitmthrottle.pacing import Budget, Quotas, Shared, piece_s
 from mitmthrottle.policy import Decider, Decision, Exchange, Policy, Rule, Then
+from mitmthrottle.store import Address, Down, Store
 
 from . import block, credit
 from .connections import Connections
@@ -32,6 +33,8 @@ from .upload import PacedUpload
 from .wake import LONGEST_TICK_S, SHORTEST_TICK_S, Clock
 from .watcher import Watchers
 
+CLOCKS_DIFFER_S = 0.05  # between processes: not worth changing anything for
+
 
 class Engine:
     """One running throttle."""
@@ -43,12 +46,14 @@ class Engine:
         clock: Clock,
         watchers: Watchers,
         marks: Marks,
+        store: Store | None = None,
     ) -> None:
         self.clock = clock
         self.schedule = clock.schedule
-        self.shared = Shared()
-        self.quotas = Quotas()
-        self.turns = Turns()
+        self.store = store  # through which other processes share, if any do
+        self.shared = Shared(store.parts if store else None)
+        self.quotas = Quotas(store.quota if store else None)
+        self.turns = Turns(store)
         self.version = ""  # of the policy, see record.py
         self.server_timing = False  # say in responses what is done to them
         self.paced_responses = 0
@@ -61,6 +66,11 @@ class Engine:
         self._active: defaultdict[str, set[Held]] = defaultdict(set)  # by client connection
         self._serial = 0
         self._start(policy)
+        if store is not None:
+            store.parts.on_part = self._part_changed
+            store.sharing.elapsed_s = lambda: self.elapsed_s
+            store.sharing.on_clock = self._clock_is_common
+            store.start()
 
     def _start(self, policy: Policy) -> None:
         self.policy_started = self.now()
@@ -77,6 +87,8 @@ class Engine:
             rule.then.block is not None or any(stage.block for stage in rule.then.stages)
             for rule in policy.rules
         )
+        if self.store is not None:
+            self.store.use(policy.seed, policy.name)
 
     # -- deciding
 
@@ -277,10 +289,27 @@ class Engine:
         for held in list(self._active.get(client.id, ())):
             held.ended("client-gone")
 
+    def _part_changed(self, budget: Budget) -> None:
+        self.schedule.touch(budget)
+        self.clock.submitted()
+
+    def _clock_is_common(self, elapsed_s: float, took_s: float) -> None:
+        """So long ago this policy started, in the first of all processes; it took so long at most
+        to be told that."""
+        if -CLOCKS_DIFFER_S < self.elapsed_s - elapsed_s < took_s + CLOCKS_DIFFER_S:
+            return
+        elapsed_s += took_s / 2
+        self.policy_started = self.now() - elapsed_s
+        self.policy_started_unix = self.unix_time() - elapsed_s
+        for held in self.active():
+            if held.rule is not None and held.rule.then.stages:
+                held.wake_at(self.now())
+                held.follow_again()
+
     def clock_failed(self) -> None:
         """To be called in an `except`: nobody would be woken any more, so all run free."""
         self.reports.failed("its clock, so on all that is under way,")
-        self.shared = Shared()
+        self.shared = Shared(self.store.parts if self.store else None)
         self.schedule = self.clock.schedule
         self.set_free()
 
@@ -294,13 +323,23 @@ class Engine:
     def stop(self) -> None:
         self.reports.stopping = True
         self.set_free()
+        if self.store is not None:
+            self.store.stop()
         self.clock.stop()
 
 
-def start(policy: Policy, proxyserver: Proxyserver, watchers: Watchers, marks: Marks) -> Engine:
-    """A throttle in the running event loop."""
+def start(
+    policy: Policy,
+    proxyserver: Proxyserver,
+    watchers: Watchers,
+    marks: Marks,
+    shared: tuple[Address, Down] | None = None,
+) -> Engine:
+    """A throttle in the running event loop; `shared`: where the store is, and what to do without
+    it."""
     asyncio.get_running_loop()
     clock = Clock()
-    engine = Engine(policy, proxyserver, clock, watchers, marks)
+    store = Store(*shared, clock.now) if shared else None
+    engine = Engine(policy, proxyserver, clock, watchers, marks, store)
     clock.on_failure = engine.clock_failed
     return engine

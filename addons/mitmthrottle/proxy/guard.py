@@ -8,12 +8,15 @@ nothing is worse than a proxy that does not start.
 from __future__ import annotations
 
 import inspect
+import logging
 
 from mitmproxy import exceptions, version
 from mitmproxy.addons import next_layer, savehar
-from mitmproxy.proxy import commands, events, server, tunnel
+from mitmproxy.proxy import commands, events, mode_servers, server, tunnel
 from mitmproxy.proxy.layers import http, tcp, tls, websocket
 from mitmproxy.proxy.layers.http import _http2, _http_h2
+
+logger = logging.getLogger(__name__)
 
 OLDEST = (12, 2)
 NEWEST = (12, 3)
@@ -44,6 +47,10 @@ EXPECTED: dict[str, tuple[object, tuple[str, ...]]] = {
     "SaveHar.flow_entry": (savehar.SaveHar.flow_entry, ("self", "flow", "servers_seen")),
     "Http2Client._handle_event": (_http2.Http2Client._handle_event, ("self", "event")),
     "Http2Client.handle_h2_event": (_http2.Http2Client.handle_h2_event, ("self", "event")),
+    "AsyncioServerInstance.listen": (
+        mode_servers.AsyncioServerInstance.listen,
+        ("self", "host", "port"),
+    ),
     "ConnectionHandler.server_event": (server.ConnectionHandler.server_event, ("self", "event")),
     "ConnectionHandler.handle_connection": (
         server.ConnectionHandler.handle_connection,
@@ -80,6 +87,11 @@ USED_IN_SOURCE = (
     (_http2.Http2Connection.handle_h2_event, "acknowledge_received_data"),
     (server.ConnectionHandler.handle_connection, "reader = self.transports[connection].reader"),
     (server.ConnectionHandler.handle_connection, "await reader.read("),
+    (server.ConnectionHandler.handle_connection, "except asyncio.CancelledError as e:"),
+    (server.ConnectionHandler.handle_client, "await self.handle_hook(server_hooks.ClientConn"),
+    (server.ConnectionHandler.handle_client, "if self.client.error:"),
+    (mode_servers.AsyncioServerInstance._start, "self._servers = await self.listen(host, port)"),
+    (mode_servers.AsyncioServerInstance.listen, "asyncio.start_server(self.handle_stream, host"),
     (savehar.SaveHar.make_har, "self.flow_entry("),
     (server.ConnectionHandler.__init__, "self.max_conns = collections.defaultdict("),
     (server.ConnectionHandler.open_connection, "self.max_conns[command.connection.address]"),
@@ -109,10 +121,13 @@ def differences() -> list[str]:
 
 
 def require_known_mitmproxy() -> None:
-    """Raise OptionsError, which stops mitmproxy with one clear line, if anything differs."""
+    """Raise OptionsError if anything differs, and say so in the log, which stops mitmproxy: what
+    a script's `load` raises is dropped without a word."""
     if found := differences():
-        raise exceptions.OptionsError(
+        message = (
             "mitmthrottle cannot pace with this mitmproxy: "
             + "; ".join(found)
             + ". Install a tested one: pip install 'mitmproxy>=12.2,<12.4'"
         )
+        logger.error(message)
+        raise exceptions.OptionsError(message)

@@ -202,8 +202,8 @@ class Held:
         return False
 
     def piece_bytes(self, pace: Pace) -> int:
-        if self.quota is not None and (left := self._quota_left_bytes()):
-            return min(left, MAX_PIECE_BYTES)
+        if self.quota is not None and (at_hand := self.quota.at_hand_bytes(self._period())):
+            return min(at_hand, MAX_PIECE_BYTES)
         return pace.piece_bytes(self.engine.paced_responses)
 
     def is_clogged(self) -> bool:
@@ -220,6 +220,15 @@ class Held:
     def follow(self, rule: Rule) -> None:
         """Go on as this rule says now: it was found, it has changed, or its next stage began."""
         raise NotImplementedError
+
+    def follow_again(self) -> None:
+        """What the rule says may have changed with the clock that it counts from."""
+        if self.rule is not None:
+            try:
+                self.follow(self.rule)
+            except Exception:  # fail open: see the rule above
+                self.engine.failed(self.subject)
+                self.run_free()
 
     def run_free(self) -> None:
         """The rule is gone: what is held goes out at once, the rest as it comes."""
@@ -251,7 +260,12 @@ class Held:
             return self.quota or Quota(quota.free_bytes)
         period = quota.window(self.engine.unix_time(), self.engine.policy_started_unix)
         return self.engine.quotas.get(
-            (rule_name, quota.per), self.parties.behind(quota.per), quota.free_bytes, period
+            (rule_name, quota.per),
+            self.parties.behind(quota.per),
+            quota.free_bytes,
+            period,
+            keep_s=effects.remembered_s(quota),
+            here_only=quota.per == "connection",
         )
 
     def _draw_from(self, budgets: tuple[Budget, ...], delay_s: float) -> None:

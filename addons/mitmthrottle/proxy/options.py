@@ -5,13 +5,21 @@ Rule: each says what it costs.
 
 from __future__ import annotations
 
+import asyncio
+import contextlib
+import logging
 from collections.abc import Sequence
 
+from mitmproxy import ctx, exceptions
 from mitmproxy.addonmanager import Loader
+
+logger = logging.getLogger(__name__)
 
 
 def declare(loader: Loader) -> None:
     """Let mitmproxy know of them."""
+    with contextlib.suppress(RuntimeError):  # nothing runs: an addon by itself, in a test
+        asyncio.get_running_loop().call_soon(_complain)
     loader.add_option(
         "throttle_policy",
         str,
@@ -55,3 +63,34 @@ def declare(loader: Loader) -> None:
         "were held and what rate they get; developer tools show it. Costs: whoever fetches "
         "learns that there is a throttle, and the rule's name.",
     )
+
+    loader.add_option(
+        "throttle_store",
+        str,
+        "",
+        "Valkey or Redis server through which several proxies share rates, `requests`, `quota` "
+        "and the start of `stages`: valkey://HOST:6379, valkeys://HOST:6379 (TLS), "
+        "unix:///PATH. Its password: MITMTHROTTLE_STORE_PASSWORD or _PASSWORD_FILE in the "
+        "environment. Costs: some five short calls a second for each budget in use; no "
+        "response waits for them.",
+    )
+    loader.add_option(
+        "throttle_store_down",
+        str,
+        "split",
+        "While that server is away: `split` lets each proxy go on with its last part, `open` "
+        "does not limit what is shared, `block` answers new responses that would share "
+        "something with 503.",
+        choices=("split", "open", "block"),
+    )
+
+
+def _complain() -> None:
+    """Where one of the options could not be taken mitmproxy drops them all, and the script that
+    has them, without a word, and runs on.  What is logged as an error ends it at its start."""
+    options = ctx.options
+    if any(name in options for name in options.deferred):
+        try:
+            options.process_deferred()
+        except exceptions.OptionsError as error:
+            logger.error("mitmthrottle: %s: set each option once, to a value it has", error)

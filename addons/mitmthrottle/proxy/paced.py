@@ -150,6 +150,9 @@ class PacedResponse(Held):
         first = self.rule is None
         self.rule = rule
         then = self._says_now(rule)
+        if first and (store := self.engine.store) and store.blocks and effects.shares(then):
+            then = then.model_copy(update={"block": 503, "requests": (), "quota": None})
+            self.quota = None
         if first:
             self._start(rule, then)
             if self._quota_left_bytes():

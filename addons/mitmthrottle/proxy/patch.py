@@ -7,12 +7,14 @@ from __future__ import annotations
 
 import asyncio
 from collections import defaultdict
+from collections.abc import Callable
 from types import ModuleType
+from typing import Any
 
 from mitmproxy.addons import next_layer
 from mitmproxy.addons.savehar import SaveHar
 from mitmproxy.connection import Address
-from mitmproxy.proxy import layers, server
+from mitmproxy.proxy import layers, mode_servers, server
 from mitmproxy.proxy.layers import http, tcp, websocket
 
 from .credit import CreditClient, CreditServer, GetCreditedConnection
@@ -90,3 +92,9 @@ class ConnectionSlots(defaultdict[Address, asyncio.Semaphore]):
 def widen(handler: server.ConnectionHandler, engine: Engine) -> None:
     """Lift the limit of five for paced hosts.  To be called in `client_connected`."""
     handler.max_conns = ConnectionSlots(engine)
+
+
+def replace_listen(listen: Callable[..., Any]) -> None:
+    """How TCP and UDP servers come to listen; before mitmproxy starts, and for good."""
+    # mypy is right that a method is replaced: that is what this module is for.
+    mode_servers.AsyncioServerInstance.listen = listen  # type: ignore[method-assign]

@@ -13,6 +13,7 @@ from collections.abc import Callable, Hashable
 from aiolimiter import AsyncLimiter
 
 from mitmthrottle.policy import RequestLimit
+from mitmthrottle.store import SharedLine, Store
 
 from .effects import Parties
 
@@ -21,6 +22,7 @@ class _Line:
     """Those who wait for one limiter, first come first served (as asyncio's lock wakes them)."""
 
     def __init__(self, limit: RequestLimit) -> None:
+        self.limit = (limit.count, limit.period_s)
         self.limiter = AsyncLimiter(limit.count, limit.period_s)
         self.new_at = 0.0  # the loop's time at which it will be as if new
         self._first = asyncio.Lock()
@@ -37,8 +39,10 @@ class _Line:
 class Turns:
     """The limits on starts that responses share, by rule and party."""
 
-    def __init__(self) -> None:
-        self._lines: dict[Hashable, _Line] = {}  # the least lately used first
+    def __init__(self, store: Store | None = None) -> None:
+        """`store`: where the turns are given out, if other processes count with us."""
+        self._store = store
+        self._lines: dict[Hashable, _Line | SharedLine] = {}  # the least lately used first
 
     def __len__(self) -> int:
         return len(self._lines)
@@ -59,16 +63,19 @@ class Turns:
         ]
         return loop.create_task(self._wait(lines, then))
 
-    async def _wait(self, lines: list[_Line], then: Callable[[], None]) -> None:
+    async def _wait(self, lines: list[_Line | SharedLine], then: Callable[[], None]) -> None:
         for line in lines:
             await line.wait()
         then()
 
-    def _line(self, key: Hashable, limit: RequestLimit, now: float) -> _Line:
+    def _line(self, key: Hashable, limit: RequestLimit, now: float) -> _Line | SharedLine:
         line = self._lines.pop(key, None)
         wanted = (limit.count, limit.period_s)
-        if line is None or (line.limiter.max_rate, line.limiter.time_period) != wanted:
-            line = _Line(limit)
+        if line is None or line.limit != wanted:
+            if self._store is None or limit.per == "connection":
+                line = _Line(limit)
+            else:
+                line = self._store.line(key, *wanted)
         self._lines[key] = line
         line.new_at = now + limit.period_s
         return line

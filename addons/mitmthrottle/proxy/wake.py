@@ -187,6 +187,7 @@ class Clock:
                 if done >= BATCH:
                     done = 0
                     await asyncio.sleep(0)
+            self.schedule.all_are_back()
             await self._sleep()
 
     def _due(self) -> list[Waker]:

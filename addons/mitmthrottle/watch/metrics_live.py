@@ -57,6 +57,7 @@ class Live(Collector):
             policy.add_metric((), {"name": engine.policy.name, "version": engine.version})
             rules.add_metric((), len(engine.policy.rules))
         unmatched.add_metric((), engine.reports.unmatched if engine else 0)
+        yield from self._shared(engine)
         faults = CounterMetricFamily(
             "mitmthrottle_watcher_failures", "Errors in what looks on: log, metrics, page."
         )
@@ -66,6 +67,27 @@ class Live(Collector):
         )
         lost.add_metric((), self._log.lost)
         yield from (active, waiting, unmatched, policy, rules, faults, lost)
+
+    def _shared(self, engine: Engine | None) -> Iterator[Metric]:
+        """Of a store that several proxies share; nothing where there is none."""
+        store = engine.store if engine is not None else None
+        if store is None:
+            return
+        yield GaugeMetricFamily(
+            "mitmthrottle_store_up", "Whether the shared store answers.", float(store.away is None)
+        )
+        yield GaugeMetricFamily(
+            "mitmthrottle_store_processes", "Processes that share.", store.parts.processes
+        )
+        yield GaugeMetricFamily(
+            "mitmthrottle_store_budgets", "Shared budgets in use here.", len(store.parts)
+        )
+        for name, help_text, count in (
+            ("calls", "Calls to the shared store.", store.link.calls),
+            ("outages", "How often the shared store went away.", store.counts["away"]),
+            ("losses", "How often it had lost what it knew.", store.counts["emptied"]),
+        ):
+            yield CounterMetricFamily(f"mitmthrottle_store_{name}", help_text, count)
 
     def _under_way(self, engine: Engine) -> Counter[tuple[str, str]]:
         return Counter(

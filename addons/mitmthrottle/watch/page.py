@@ -12,6 +12,7 @@ import contextlib
 import ipaddress
 import logging
 import secrets
+import socket
 from collections.abc import Callable, Coroutine, Sequence
 from pathlib import Path
 
@@ -25,6 +26,7 @@ from mitmthrottle.proxy.facts import PAGE_HOST, host_of
 from mitmthrottle.proxy.pinned import says_so
 
 from . import access, pac
+from .members_seen import Members
 from .page_bridge import serve
 from .page_devices import Devices
 from .page_routes import Backend, SwitchRefused, application
@@ -49,10 +51,19 @@ class Page:
         self._live = Live()
         self._samples = Samples()
         self._devices = Devices()
-        self._view = View(throttle, self._live, self._samples, self.listens, self._devices.known)
+        self._members = Members(throttle, self._live, self._samples, self._name)
+        self._view = View(
+            throttle,
+            self._live,
+            self._samples,
+            self.listens,
+            self._devices.known,
+            self._members,
+        )
         self._access = access.Access(secrets.token_urlsafe(24))
         self._listener: Listener | None = None
         self._sampling: asyncio.Task[None] | None = None
+        self._telling: asyncio.Task[None] | None = None
         self._own: set[tuple[str, int]] = set()  # where our own connections to ourselves come from
         self._asked_for: set[str] = set()  # flows to `throttle.proxy` whose request is not complete
         self._address: Address | None = None
@@ -122,12 +133,18 @@ class Page:
         self._sampling = asyncio.get_running_loop().create_task(
             self._sample(), name="mitmthrottle samples"
         )
+        self._telling = asyncio.get_running_loop().create_task(
+            self._members.run(), name="mitmthrottle members"
+        )
         self._listen()
 
     def done(self) -> Coroutine[None, None, None]:
         if self._sampling is not None:
             self._sampling.cancel()
             self._sampling = None
+        if self._telling is not None:
+            self._telling.cancel()
+            self._telling = None
         if self._listener is not None:
             self._listener.close()  # now: a script that is loaded anew wants the same address
         return self._stop_listening()
@@ -245,7 +262,16 @@ class Page:
 
     def _state(self, reading: Reading) -> State:
         self._live.looked_at()
+        self._members.looked_at()
         return self._view.state(reading)
+
+    def _name(self) -> str:
+        """What to call this process among those that share budgets with it."""
+        host = socket.gethostname()
+        if number := getattr(ctx.options, "fleet_worker", 0):  # they all listen on one port
+            return f"{host}, worker {number}"
+        listens = self.listens()
+        return f"{host}:{listens[0].rpartition(':')[2]}" if listens else host
 
     def _switch(self, rule: str, on: bool) -> None:
         control = self._throttle.control

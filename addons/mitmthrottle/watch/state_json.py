@@ -182,6 +182,64 @@ class Totals(TypedDict):
     """of everything slowed, over the last second"""
 
 
+class ShareState(TypedDict):
+    """One limit that processes share, in one of them; over all whom it is counted `per`."""
+
+    id: str
+    rule: str | None
+    """null: this process's policy has no such rule"""
+    direction: Literal["up", "down"]
+    per: str
+    budgets: int
+    """how many of them draw from it"""
+    responses: int
+    limit_bytes_per_s: float
+    """what the policy allows these budgets, in all processes together"""
+    part: float | None
+    """of that which this process may give out now"""
+    asked_bytes_per_s: float | None
+    """the same as a rate; null: no limit now"""
+    measured_bytes_per_s: float
+
+
+class MemberState(TypedDict):
+    """One of the processes that share."""
+
+    id: str
+    name: str | None
+    """null for a reader who sees only their own"""
+    this: bool
+    """the one that answers here"""
+    version: str
+    """of its policy"""
+    other_policy: bool
+    """than this process has, and not only because a new version is on its way"""
+    silent_s: float | None
+    """for so long it has said nothing, where that is too long"""
+    active: int
+    measured_bytes_per_s: float
+    shares: list[ShareState]
+
+
+class StoreState(TypedDict):
+    """What several proxies share their budgets through."""
+
+    address: str | None
+    """null for a reader who sees only their own"""
+    processes: int
+    """that share, this one included, as far as it was told"""
+    away_s: float | None
+    """for so long it has not answered; null: it is there"""
+    meanwhile: Literal["split", "open", "block"]
+    """what is done while it is away"""
+    members: list[MemberState] | None
+    """this one first; null until something was heard, two seconds at most after somebody looks"""
+    members_there: int
+    """of which the list has a hundred at most"""
+    same_policy: bool
+    """as far as was heard"""
+
+
 class SamplesState(TypedDict):
     """What the lists in `rules` mean: the last entry is sample number `last`."""
 
@@ -201,6 +259,8 @@ class State(TypedDict):
     """where the proxy listens"""
     reader: Reader
     policy: PolicyInForce | None
+    store: StoreState | None
+    """null: this proxy shares with nobody"""
     totals: Totals
     samples: SamplesState
     rules: list[RuleState]

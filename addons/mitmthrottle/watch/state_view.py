@@ -18,6 +18,7 @@ from mitmthrottle.proxy.addon import Throttle
 from mitmthrottle.proxy.held import Held
 
 from . import state_json as shape
+from .members_seen import Members
 from .state import Live, Row
 from .state_rules import MOST_LISTED, RuleStates
 from .state_samples import EVERY_S, KEPT, Samples
@@ -57,6 +58,7 @@ class View:
         samples: Samples,
         listens: Callable[[], list[str]],
         device_of: Callable[[tuple[str, str]], str | None],
+        members: Members,
     ) -> None:
         self.start = secrets.token_hex(4)
         self._throttle = throttle
@@ -64,6 +66,7 @@ class View:
         self._samples = samples
         self._listens = listens
         self._device_of = device_of
+        self._members = members
         self._reasons = Reasons(self._might_match)
         self._rules = RuleStates(throttle, live, samples)
         self._began = time.monotonic()
@@ -88,6 +91,7 @@ class View:
                 "token": reading.token,
             },
             "policy": self._policy(reading),
+            "store": self._store(reading),
             "totals": {
                 "requests": live.requests,
                 "matched": live.matched,
@@ -118,6 +122,21 @@ class View:
     def _might_match(self, host: str) -> bool:
         engine = self._throttle.engine
         return engine is not None and engine.might_match_host(host)
+
+    def _store(self, reading: Reading) -> shape.StoreState | None:
+        store = self._throttle.engine.store if self._throttle.engine else None
+        if store is None:
+            return None
+        members = self._members.states(store, trusted=reading.trusted)
+        return {
+            "address": str(store.address) if reading.trusted else None,
+            "processes": store.parts.processes,
+            "away_s": store.away_s,
+            "meanwhile": store.down,
+            "members": members,
+            "members_there": self._members.count(),
+            "same_policy": not any(each["other_policy"] for each in members or ()),
+        }
 
     def _policy(self, reading: Reading) -> shape.PolicyInForce | None:
         loaded, engine = self._live.loaded, self._throttle.engine

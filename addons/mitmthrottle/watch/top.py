@@ -22,6 +22,8 @@ from rich.text import Text
 from mitmthrottle.policy.units import format_size
 
 from .state_json import ActiveBody, Decided, RuleState, State
+from .top_members import members_of
+from .top_text import printable, rate
 
 DEFAULT_URL = "http://127.0.0.1:8089"
 EVERY_S = 1.0
@@ -78,6 +80,9 @@ def top(url: str, console: Console, *, once: bool) -> None:
     """Show it until it is interrupted, or once. Raises NoPage if nothing answers at the start."""
     state = fetch(url)
     if once:
+        if state["store"] and state["store"]["members"] is None:  # the first who asks for them
+            time.sleep(EVERY_S)
+            state = fetch(url)
         console.print(frame(state))
         return
     with Live(frame(state), console=console, screen=True, auto_refresh=False) as live:
@@ -98,33 +103,26 @@ def frame(state: State, lost: str = "") -> RenderableType:
         parts.append(Text(f"No answer, this is old: {printable(lost)}", "bold red"))
     if state["hint"]:
         parts.append(Text(printable(state["hint"]["text"]), "yellow"))
+    if state["store"] and (away_s := state["store"]["away_s"]) is not None:
+        parts.append(
+            Text(
+                f"The shared store is away for {away_s:.0f} s; meanwhile: "
+                f"{state['store']['meanwhile']}",
+                "bold red",
+            )
+        )
     refused = state["policy"] and state["policy"]["refused"]
     if refused:
         parts.append(Text("A newer version of the policy is refused:", "bold red"))
         parts += [Text(f"  {printable(fault)}", "red") for fault in refused["faults"][:MOST_ROWS]]
     parts += [Text(), _rules(state["rules"])]
+    if state["store"] and (members := state["store"]["members"]):
+        parts += [Text(), *members_of(state["store"], members)]
     if state["active"]:
         parts += [Text(), _active(state["active"][:MOST_ROWS])]
     if state["decisions"]:
         parts += [Text(), _decisions(state["decisions"][:MOST_ROWS])]
     return Group(*parts)
-
-
-def printable(text: str) -> str:
-    """Without what a terminal would obey."""
-    return "".join(char if char.isprintable() else "�" for char in text)
-
-
-def rate(bytes_per_s: float | None) -> str:
-    """Three digits: `128 kbit/s`; a dash where there is none."""
-    if bytes_per_s is None:
-        return "no limit"
-    value = bytes_per_s * 8
-    for unit in ("bit/s", "kbit/s", "Mbit/s"):
-        if value < 999.5:
-            return f"{value:.3g} {unit}"
-        value /= 1000
-    return f"{value:.3g} Gbit/s"
 
 
 def plot(measured: list[float], asked: list[float | None]) -> str:
@@ -151,6 +149,8 @@ def _head(state: State) -> Text:
         f"{totals['matched']} so far, of {totals['requests']} requests",
         "dim",
     )
+    if state["store"]:
+        head.append(f"; shared by {state['store']['processes']} proxies", "dim")
     if totals["failed"]:
         head.append(f"; {totals['failed']} unthrottled after an error", "bold red")
     return head

@@ -2,6 +2,7 @@
 import * as format from "./format.js";
 import { attribute, el, text } from "./dom.js";
 import * as lists from "./lists.js";
+import * as members from "./members.js";
 import * as rules from "./rules.js";
 
 const byId = (id) => document.getElementById(id);
@@ -85,6 +86,7 @@ async function show() {
   document.title = `${totals.active ? `${totals.active} slowed · ` : ""}mitmthrottle`;
   notices();
   rules.show(state, onSwitch);
+  members.show(state.store);
   lists.show(state);
   const where = state.proxy.length ? `Proxy at ${state.proxy.join(", ")}. ` : "";
   text(byId("about"), `${where}Running for ${format.span(state.uptime_s)}.`);
@@ -99,13 +101,30 @@ function notice(kind, title, ...more) {
   return el("div", { class: `notice ${kind}` }, el("p", {}, el("strong", {}, title)), ...more);
 }
 
+const MEANWHILE = {
+  split: "Each proxy goes on with its last part of what is shared.",
+  open: "What is shared is not limited meanwhile.",
+  block: "New responses that would share something are answered with 503.",
+};
+
 function notices() {
-  const mark = JSON.stringify([state.hint, state.policy?.refused, state.failures,
+  const away = state.store !== null && state.store.away_s !== null;
+  const mark = JSON.stringify([away && Math.round(state.store.away_s), state.store?.processes, state.store?.same_policy, state.hint, state.policy?.refused, state.failures,
     state.reader.why_not, state.hint && state.hosts_seen.map((each) => each.host),
     state.untrusting.map((each) => each.host)]);
   if (mark === shownNotices) return;
   shownNotices = mark;
   const found = [];
+  if (away)
+    found.push(notice("warn", `The shared store is away for ${Math.round(state.store.away_s)} s.`,
+      el("p", {}, MEANWHILE[state.store.meanwhile])));
+  else if (state.store)
+    found.push(notice("quiet-notice", state.store.processes === 1
+      ? "Shares its budgets through a store; no other proxy does now."
+      : `Shares its budgets with ${format.times(state.store.processes - 1, "other proxy", "other proxies")}.`));
+  if (state.store && !state.store.same_policy)
+    found.push(notice("warn", "The proxies do not run the same policy.", el("p", {}, `${otherPolicies()}
+      another version than this one. Each slows by its own, and applies it to its part of what is shared.`)));
   const refused = state.policy?.refused;
   if (refused)
     found.push(notice("warn", `The newer version of ${state.policy.file} is refused since ${
@@ -124,6 +143,13 @@ function notices() {
     found.push(notice("quiet-notice", "You see the rules and your own traffic, and cannot switch.",
       el("p", {}, `Since ${state.reader.why_not}.`)));
   byId("notices").replaceChildren(...found);
+}
+
+function otherPolicies() {
+  const others = state.store.members.filter((member) => member.other_policy);
+  const names = others.slice(0, 3).map((member) => member.name ?? `proxy ${member.id}`);
+  if (others.length > names.length) names.push(`${others.length - names.length} more`);
+  return `${names.join(", ")} ${others.length === 1 ? "has" : "have"}`;
 }
 
 function hintDetails() {

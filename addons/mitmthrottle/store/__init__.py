@@ -1,0 +1,13 @@
+"""What processes share through a Valkey or Redis server: parts of budgets, turns, quotas, a clock.
+
+Rule: no response waits for the store.  What it says is taken in when it comes; while it says
+nothing, each process goes on by itself as `throttle_store_down` wants it.
+"""
+
+from .address import Address
+from .members import Heard, Said, tell
+from .names import Names
+from .starts import SharedLine
+from .store import Down, Store
+
+__all__ = ["Address", "Down", "Heard", "Names", "Said", "SharedLine", "Store", "tell"]

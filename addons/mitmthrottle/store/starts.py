@@ -1,0 +1,115 @@
+"""Whose turn it is to start, over all processes: `requests: 10 / min`.
+
+Rule: a start is counted by the store when it is given, and used at once or never: so there are
+never more than the limit says.  A response waits for its turn, but not for the store: while that
+is away each process gives one start in `processes` times the limit's interval, and none in advance.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+from typing import TYPE_CHECKING
+
+from .link import Away
+
+if TYPE_CHECKING:
+    from .store import Store
+
+logger = logging.getLogger(__name__)
+
+# At most 15 calls in any second: four at once, and eleven a second.
+ASK_EVERY_S = 1 / 11
+ASK_AT_ONCE = 4
+STALE_S = 0.05  # a turn that nobody wants by then is lost: to use it later would be one too many
+
+
+class SharedLine:
+    """Those who wait here for one limit, first come first served."""
+
+    def __init__(self, store: Store, key: str, count: int, period_s: float) -> None:
+        self.new_at = 0.0  # the loop's time at which it will be as if new
+        self.limit = (count, period_s)
+        self._store = store
+        self._key = key
+        self._first = asyncio.Lock()
+        self._waiting = 0
+        self._turns = 0  # given to us
+        self._turns_at = 0.0  # from then on, for `STALE_S`
+        self._asked_until = 0.0
+        self._full_at = 0.0  # when it will be as if nobody had started lately, as far as we know
+        self._failures = 0
+        self._alone_at: float | None = None  # the next start while the store is away
+
+    @property
+    def is_new(self) -> bool:
+        return not self._first.locked()
+
+    async def wait(self) -> None:
+        """Until it is the caller's turn."""
+        if not self._waiting and asyncio.get_running_loop().time() > self._turns_at + STALE_S:
+            self._turns = 0  # those whom it was given to are gone
+        self._waiting += 1
+        try:
+            async with self._first:
+                await self._turn()
+        finally:
+            self._waiting -= 1
+
+    async def _turn(self) -> None:
+        loop = asyncio.get_running_loop()
+        while True:
+            now = loop.time()
+            if self._turns and now >= self._turns_at:
+                self._turns -= 1
+                return
+            if self._turns:
+                await asyncio.sleep(self._turns_at - now)
+            elif self._store.away is None:
+                await self._ask(loop)
+            elif self._store.down == "open":
+                return
+            else:
+                await self._alone(loop)
+                return
+
+    async def _ask(self, loop: asyncio.AbstractEventLoop) -> None:
+        await asyncio.sleep(0)  # those who come in this moment are asked for together
+        now = loop.time()
+        self._asked_until = max(self._asked_until, now) + ASK_EVERY_S
+        if (early_s := self._asked_until - now - ASK_AT_ONCE * ASK_EVERY_S) > 0:
+            await asyncio.sleep(early_s)
+        count, period_s = self.limit
+        try:
+            known_ms = 1000 * max(0.0, self._full_at - loop.time())
+            given, wait_ms, full_ms = await self._store.link.run(
+                "starts.lua",
+                [self._key],
+                [count, 1000 * period_s, max(1, self._waiting), f"{known_ms:.3f}"],
+            )
+            self._turns = int(given)
+            self._turns_at = loop.time() + float(wait_ms) / 1000
+            self._full_at = loop.time() + float(full_ms) / 1000
+        except Away as error:
+            self._failed(error)
+        except Exception:  # fail open: nobody waits for ever because of an error of ours
+            logger.exception("mitmthrottle failed on a shared limit on starts, and lets one start")
+            self._turns, self._turns_at = 1, loop.time()
+        else:
+            self._failures = 0
+            self._alone_at = None
+
+    def _failed(self, error: Away) -> None:
+        self._failures += 1
+        if self._failures > 1 or not error.at_once:
+            self._failures = 0
+            self._store.missed(error)
+
+    async def _alone(self, loop: asyncio.AbstractEventLoop) -> None:
+        count, period_s = self.limit
+        step_s = period_s / count * self._store.parts.processes
+        now = loop.time()
+        at = now + step_s if self._alone_at is None else max(self._alone_at, now)
+        self._alone_at = at
+        await asyncio.sleep(at - now)
+        self._alone_at = at + step_s

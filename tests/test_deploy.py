@@ -1,0 +1,120 @@
+"""deploy/: objects whose names agree, with no more rights than they need, and a unit that starts
+what exists. Whether the API takes the objects: .ci/kubernetes_objects.py.
+"""
+
+from __future__ import annotations
+
+import re
+import shlex
+from pathlib import Path
+from typing import Any
+
+import pytest
+from ruamel.yaml import YAML
+
+from mitmthrottle.fleet.arguments import take_workers
+from mitmthrottle.policy import load_policy_with_warnings
+
+DEPLOY = Path(__file__).parent.parent / "deploy"
+UNIT = DEPLOY / "systemd" / "mitmthrottle.service"
+
+OBJECTS: dict[str, Any] = {
+    f"{found['kind']} {found['metadata']['name']}": found
+    for path in sorted((DEPLOY / "kubernetes").glob("*.yaml"))
+    for found in YAML(typ="safe", pure=True).load_all(path.read_text())
+}
+PODS = [name for name in OBJECTS if name.startswith("Deployment ")]
+
+
+def pod(name: str) -> Any:
+    return OBJECTS[name]["spec"]["template"]["spec"]
+
+
+def test_all_that_was_asked_for_is_there() -> None:
+    assert set(OBJECTS) == {
+        "ConfigMap mitmthrottle-policy",
+        "Deployment mitmthrottle",
+        "Deployment mitmthrottle-store",
+        "NetworkPolicy mitmthrottle-store",
+        "PodDisruptionBudget mitmthrottle",
+        "Service mitmthrottle",
+        "Service mitmthrottle-store",
+    }
+    assert OBJECTS["Service mitmthrottle"]["spec"]["externalTrafficPolicy"] == "Local"
+
+
+def test_selectors_find_their_pods() -> None:
+    for name, found in OBJECTS.items():
+        spec = found.get("spec", {})
+        selector = spec.get("selector") or spec.get("podSelector")
+        if selector is not None:
+            wanted = selector.get("matchLabels", selector)
+            target = OBJECTS[f"Deployment {found['metadata']['name']}"]
+            labels = target["spec"]["template"]["metadata"]["labels"]
+            assert wanted.items() <= labels.items(), name
+    allowed = OBJECTS["NetworkPolicy mitmthrottle-store"]["spec"]["ingress"][0]["from"][0]
+    labels = OBJECTS["Deployment mitmthrottle"]["spec"]["template"]["metadata"]["labels"]
+    assert allowed["podSelector"]["matchLabels"] == labels
+
+
+def test_ports_and_volumes_have_the_names_that_are_used() -> None:
+    for name in PODS:
+        (container,) = pod(name)["containers"]
+        ports = {port["name"] for port in container["ports"]}
+        service = OBJECTS[f"Service {OBJECTS[name]['metadata']['name']}"]
+        assert {port["targetPort"] for port in service["spec"]["ports"]} <= ports
+        mounted = {mount["name"] for mount in container["volumeMounts"]}
+        assert mounted == {volume["name"] for volume in pod(name)["volumes"]}
+
+
+@pytest.mark.parametrize("name", PODS)
+def test_nothing_has_more_rights_than_it_needs(name: str) -> None:
+    assert pod(name)["automountServiceAccountToken"] is False
+    assert pod(name)["securityContext"]["runAsNonRoot"] is True
+    assert pod(name)["securityContext"]["seccompProfile"] == {"type": "RuntimeDefault"}
+    for container in pod(name)["containers"]:
+        assert container["securityContext"] == {
+            "allowPrivilegeEscalation": False,
+            "readOnlyRootFilesystem": True,
+            "capabilities": {"drop": ["ALL"]},
+        }
+        assert container["resources"]["limits"]["memory"]
+
+
+def test_the_example_policies_are_good_ones(tmp_path: Path) -> None:
+    path = tmp_path / "policy.yaml"
+    path.write_text(OBJECTS["ConfigMap mitmthrottle-policy"]["data"]["policy.yaml"])
+    for each in (path, DEPLOY.parent / "docker" / "fleet" / "policy.yaml"):
+        _, warnings = load_policy_with_warnings(each, 0.0)
+        assert warnings == ()
+
+
+def settings() -> dict[str, list[str]]:
+    """The unit's lines by their names."""
+    found: dict[str, list[str]] = {}
+    for line in UNIT.read_text().splitlines():
+        if line and line[0] not in "#[":
+            name, _, value = line.partition("=")
+            found.setdefault(name, []).append(value)
+    return found
+
+
+def test_the_unit_starts_what_exists() -> None:
+    (start,) = settings()["ExecStart"]
+    program, command, policy, *options = shlex.split(start.replace("${WORKERS}", "2"))
+    assert program.endswith("/bin/mitmthrottle")
+    assert (command, policy) == ("run", "/etc/mitmthrottle/policy.yaml")
+    assert take_workers(options) == (2, ["--set", "confdir=/var/lib/mitmthrottle", "$OPTIONS"])
+    assert settings()["StateDirectory"] == ["mitmthrottle"]
+    # What stands in the line has a value without a file as well.
+    environment = " ".join(settings()["Environment"])
+    for name in re.findall(r"\$\{?([A-Z]+)", start):
+        assert f"{name}=" in environment
+
+
+def test_the_unit_is_confined() -> None:
+    found = settings()
+    assert found["CapabilityBoundingSet"] == [""]
+    for name in ("DynamicUser", "NoNewPrivileges", "PrivateDevices", "PrivateTmp", "ProtectHome"):
+        assert found[name] == ["yes"], name
+    assert found["ProtectSystem"] == ["strict"]
