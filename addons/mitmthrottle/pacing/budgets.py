@@ -46,6 +46,7 @@ SMALLEST_CUT_BYTES = 256
 # and more where pieces are as long (see pace.py).
 FURTHEST_S = 0.6
 FURTHEST_S_A_MEMBER = 1 / 500
+IN_TURN_S = 0.2  # and how far before them, because it had its last turn when they had theirs
 CATCH_UP_S = 0.1  # how much of our own lateness is made up for, in seconds of the rate
 
 
@@ -208,7 +209,8 @@ class Budget:
             tag = self._in_reach(tag, now)
         else:
             self._cut_for = self.rate_bytes_per_s
-        start = tag if in_turn else max(self._virtual, tag)
+        before = self.share_bytes_per_s * IN_TURN_S if in_turn else 0.0
+        start = max(self._virtual - before, tag)
         self._serial += 1
         heapq.heappush(self._queue, (start, self._serial, claimant))
         return start + claimant.size
