@@ -38,28 +38,41 @@ def _tell(listeners: list[Listener]) -> Listener:
 
     def tell(*args: Any) -> Awaitable[None] | None:
         errors: list[Exception] = []
-        awaited: list[Awaitable[None]] = []
-        for listener in listeners:
+        for number, listener in enumerate(listeners, 1):
             try:
-                if (result := listener(*args)) is not None and inspect.isawaitable(result):
-                    awaited.append(result)
+                result = listener(*args)
             except (exceptions.AddonHalt, exceptions.OptionsError):
                 raise  # they are meant for mitmproxy
             except Exception as error:
                 errors.append(error)
-        if awaited:
-            # A task, since mitmproxy does not wait where a script is loaded anew.
-            return asyncio.get_running_loop().create_task(_wait_for(awaited, errors))
+            else:
+                if result is not None and inspect.isawaitable(result):
+                    # A task, since mitmproxy does not wait where a script is loaded anew.
+                    rest = _go_on(result, listeners[number:], args, errors)
+                    return asyncio.get_running_loop().create_task(rest)
         _raise(errors)
         return None
 
     return tell
 
 
-async def _wait_for(awaited: list[Awaitable[None]], errors: list[Exception]) -> None:
-    for each in await asyncio.gather(*awaited, return_exceptions=True):
-        if isinstance(each, Exception):
-            errors.append(each)
+async def _go_on(
+    begun: Awaitable[None], rest: list[Listener], args: tuple[Any, ...], errors: list[Exception]
+) -> None:
+    """What follows comes after what was begun, as among mitmproxy's own addons."""
+    try:
+        await begun
+    except (exceptions.AddonHalt, exceptions.OptionsError):
+        raise
+    except Exception as error:
+        errors.append(error)
+    try:
+        if rest and (result := _tell(rest)(*args)) is not None:
+            await result
+    except (exceptions.AddonHalt, exceptions.OptionsError):
+        raise
+    except Exception as error:
+        errors.append(error)
     _raise(errors)
 
 

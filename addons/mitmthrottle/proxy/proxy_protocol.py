@@ -12,7 +12,7 @@ from __future__ import annotations
 import asyncio
 import ipaddress
 import logging
-from collections.abc import Sequence
+from collections.abc import Coroutine, Sequence
 
 from mitmproxy import ctx, exceptions
 from mitmproxy.addonmanager import Loader
@@ -55,13 +55,16 @@ class ProxyProtocol:
             except ValueError as fault:
                 raise exceptions.OptionsError(f"throttle_proxy_protocol: {fault}") from None
 
-    async def client_connected(self, client: Client) -> None:
+    def client_connected(self, client: Client) -> Coroutine[None, None, None] | None:
         reader = self._reader_of(client) if self._balancers else None
         if reader is None:
-            return
+            return None
         if not self._is_balancer(client):
             _refuse_later(client, reader)
-            return
+            return None
+        return self._read_header(client, reader)
+
+    async def _read_header(self, client: Client, reader: asyncio.StreamReader) -> None:
         data = bytearray()
         try:
             header = await _read(reader, data)
