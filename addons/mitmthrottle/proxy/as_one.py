@@ -27,6 +27,8 @@ def as_one(*parts: object) -> dict[str, Callable[..., Any]]:
         listeners = [getattr(part, hook) for part in parts if hasattr(part, hook)]
         if listeners:
             found[hook] = listeners[0] if len(listeners) == 1 else _tell(listeners)
+    if "done" in found:
+        found["done"] = _to_its_end(found["done"])
     for part in parts:
         for name, command in inspect.getmembers(type(part), lambda o: hasattr(o, "command_name")):
             found[f"command_{name}"] = command.__get__(part)
@@ -47,9 +49,7 @@ def _tell(listeners: list[Listener]) -> Listener:
                 errors.append(error)
             else:
                 if result is not None and inspect.isawaitable(result):
-                    # A task, since mitmproxy does not wait where a script is loaded anew.
-                    rest = _go_on(result, listeners[number:], args, errors)
-                    return asyncio.get_running_loop().create_task(rest)
+                    return _go_on(result, listeners[number:], args, errors)
         _raise(errors)
         return None
 
@@ -74,6 +74,18 @@ async def _go_on(
     except Exception as error:
         errors.append(error)
     _raise(errors)
+
+
+def _to_its_end(listener: Listener) -> Listener:
+    """The same as a task, since mitmproxy waits for nobody where it loads a script anew."""
+
+    def begin(*args: Any) -> Awaitable[None] | None:
+        result = listener(*args)
+        if result is None or not inspect.iscoroutine(result):
+            return result
+        return asyncio.get_running_loop().create_task(result)
+
+    return begin
 
 
 def _raise(errors: list[Exception]) -> None:
