@@ -2,7 +2,7 @@
 
 Rule: bare mitmdump and mitmdump with a policy of 100 rules run side by side and take turns of a
 few seconds; what is compared is each pair of neighbouring turns, so a machine that gets slower
-or faster meanwhile does not decide.
+or faster meanwhile does not decide; nor do the processes, which are new in each round.
 """
 
 from __future__ import annotations
@@ -10,7 +10,8 @@ from __future__ import annotations
 import math
 import tempfile
 import timeit
-from collections.abc import Callable
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import AbstractContextManager, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -29,6 +30,10 @@ HOST_RULES = (1, 100, 10_000)
 HOST = "free.bench.test"
 # Both pass bodies on as they come, as one sets it for large files.
 OPTIONS = peers.STREAM
+
+Amount = tuple[float, float]
+"""What came in a second, and in a second of CPU"""
+Pair = tuple[Amount, Amount]
 
 
 @dataclass(frozen=True, slots=True)
@@ -76,31 +81,51 @@ def one_turn(peer: Peer, load: Load, seconds: float) -> tuple[float, float, floa
     return done / (end - begin), size / (end - begin), outcome.cores
 
 
-def compare(load: Load, bare: Peer, ours: Peer, rounds: int, seconds: float) -> dict[str, Any]:
-    ratios, work_ratios, best = [], [], {bare.name: 0.0, ours.name: 0.0}
+def compare(
+    loads: Sequence[Load],
+    start: Callable[[], AbstractContextManager[tuple[Peer, Peer]]],
+    rounds: int,
+    seconds: float,
+) -> list[dict[str, Any]]:
+    """Each load, by two programs that are started anew for each round.
+
+    Anew, since one process is some percent faster or slower than the next of the same program for
+    as long as it lives: where its memory lies is a matter of luck.
+    """
+    found: dict[str, list[Pair]] = {load.name: [] for load in loads}
     for turn in range(rounds):
-        # A pair is redone once if others used the machine: it would not be a pair.
-        for _ in range(2):
-            quiet.wait_for_quiet()
-            found = {}
-            for peer in (bare, ours) if turn % 2 else (ours, bare):
-                answers, size, cores = one_turn(peer, load, seconds)
-                amount = answers if "requests" in load.name else size
-                found[peer.name] = (amount, amount / cores)
-            if min(amount for amount, _ in found.values()) > 0:
-                break
-        ratios.append(found[ours.name][0] / found[bare.name][0])
-        work_ratios.append(found[ours.name][1] / found[bare.name][1])
-        for name, (amount, _) in found.items():
-            best[name] = max(best[name], amount)
+        with start() as (bare, ours):
+            for load in loads:
+                order = (bare, ours) if turn % 2 else (ours, bare)
+                amounts = _pair(load, order, seconds)
+                found[load.name].append((amounts[bare.name], amounts[ours.name]))
+    return [_summary(load, found[load.name]) for load in loads]
+
+
+def _pair(load: Load, order: tuple[Peer, Peer], seconds: float) -> dict[str, Amount]:
+    """Redone once if others used the machine: it would not be a pair."""
+    found: dict[str, Amount] = {}
+    for _ in range(2):
+        quiet.wait_for_quiet()
+        for peer in order:
+            answers, size, cores = one_turn(peer, load, seconds)
+            amount = answers if "requests" in load.name else size
+            found[peer.name] = (amount, amount / cores)
+        if min(amount for amount, _ in found.values()) > 0:
+            break
+    return found
+
+
+def _summary(load: Load, pairs: Sequence[Pair]) -> dict[str, Any]:
+    ratios = [ours / bare for (bare, _), (ours, _) in pairs]
     return {
         "load": load.name,
         "unit": "requests/s" if "requests" in load.name else "bytes/s",
-        "best_bare": round(best[bare.name], 1),
-        "best_ours": round(best[ours.name], 1),
+        "best_bare": round(max(bare for (bare, _), _ in pairs), 1),
+        "best_ours": round(max(ours for _, (ours, _) in pairs), 1),
         "ratio": round(_mean(ratios), 4),
         "ratios": [round(each, 4) for each in sorted(ratios)],
-        "per_cpu_ratio": round(_mean(work_ratios), 4),
+        "per_cpu_ratio": round(_mean([ours / bare for (_, bare), (_, ours) in pairs]), 4),
         "spread": round(_error(ratios), 4),
     }
 
@@ -196,12 +221,17 @@ def main(rounds: int, seconds: float, quick: bool) -> None:
     found: dict[str, Any] = {"decide": [decide_times(rules) for rules in HOST_RULES]}
     with tempfile.TemporaryDirectory(prefix="bench-") as name:
         folder = Path(name)
-        with (
-            running_origin(folder) as origin,
-            peers.bare(folder, origin, OPTIONS) as bare,
-            peers.ours(folder, origin, policy_text(RULES), OPTIONS) as ours,
-        ):
-            found["loads"] = [compare(load, bare, ours, rounds, seconds) for load in LOADS]
+        with running_origin(folder) as origin:
+
+            @contextmanager
+            def start() -> Iterator[tuple[Peer, Peer]]:
+                with (
+                    peers.bare(folder, origin, OPTIONS) as bare,
+                    peers.ours(folder, origin, policy_text(RULES), OPTIONS) as ours,
+                ):
+                    yield bare, ours
+
+            found["loads"] = compare(LOADS, start, rounds, seconds)
     for title, columns, rows in rows_of(found):
         results.table(title, columns, rows)
     if not quick:

@@ -159,15 +159,20 @@ def main(rounds: int, seconds: float, quick: bool) -> None:
         policy = folder / "policy.yaml"
         policy.write_text(peers.policy_text([FAST_BYTES_PER_S, SLOW_BYTES_PER_S]))
         with running_origin(folder) as origin:
-            with (
-                unwatched(folder, origin, policy) as without,
-                watched(folder, origin, policy) as with_all,
-            ):
-                loads = [idle.compare(load, without, with_all, rounds, seconds) for load in LOADS]
+
+            @contextlib.contextmanager
+            def start() -> Iterator[tuple[Peer, Peer]]:
+                with (
+                    unwatched(folder, origin, policy) as without,
+                    watched(folder, origin, policy) as with_all,
+                ):
+                    yield without, with_all
+
+            loads = idle.compare(LOADS, start, rounds, seconds)
             paced_rows = {}
-            for start in (unwatched, watched):  # one after another, so that each is alone
+            for begin in (unwatched, watched):  # one after another, so that each is alone
                 quiet.wait_for_quiet()
-                with start(folder, origin, policy) as peer:
+                with begin(folder, origin, policy) as peer:
                     paced_rows[peer.name] = paced(peer, 10.0 if quick else 20.0)
     found = {"loads": loads, "paced": paced_rows, "streams": STREAMS}
     for title, columns, rows in rows_of(found):
