@@ -1,7 +1,8 @@
 """A smaller core for a program: what it may have is a part of one, the rest is the others'.
 
-Rule: the kernel's own quota (cgroups, version 1 or 2), in periods so short that nothing paced
-notices; as root. With it, a machine of two cores can hold two proxies and their load.
+Rule: the kernel's own quota (cgroups, version 1 or 2), in periods so long that work which comes in
+lumps is not cut short by it; as root. With it, a machine of two cores can hold two proxies and
+their load.
 """
 
 from __future__ import annotations
@@ -10,7 +11,7 @@ import contextlib
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 
-PERIOD_US = 10_000
+PERIOD_US = 100_000
 ROOT = Path("/sys/fs/cgroup")
 VERSION_1 = ROOT / "cpu"
 

@@ -24,8 +24,8 @@ from .plan import Job, Plan
 from .programs import usage
 
 RATE_BYTES_PER_S = many.RATE_BYTES_PER_S
-FIRST, STEP = 1000, 250  # for each worker
-PART = 0.25
+FIRST, STEP = 700, 100  # for each worker
+PART = 0.4
 
 
 @contextlib.contextmanager
