@@ -118,17 +118,17 @@ class Throttle:
         """What is slowed now, rule by rule."""
         return self.control.status(self.engine)
 
-    @command.command("throttle.disable")  # type: ignore[untyped-decorator]
+    @command.command("throttle.disable")  # type: ignore[untyped-decorator]  # mitmproxy's own
     def disable(self, rule: str, revert_after: str = "") -> None:
         """Switch a rule off, perhaps for a time only ("10 min")."""
         self.control.disable(rule, revert_after)
 
-    @command.command("throttle.enable")  # type: ignore[untyped-decorator]
+    @command.command("throttle.enable")  # type: ignore[untyped-decorator]  # mitmproxy's own
     def enable(self, rule: str, revert_after: str = "") -> None:
         """Take back what commands have changed of a rule, perhaps for a time only."""
         self.control.enable(rule, revert_after)
 
-    @command.command("throttle.rate")  # type: ignore[untyped-decorator]
+    @command.command("throttle.rate")  # type: ignore[untyped-decorator]  # mitmproxy's own
     def rate(self, rule: str, rate: str, revert_after: str = "") -> None:
         """Let a rule slow to another rate ("64 kbit/s"), perhaps for a time only."""
         self.control.rate(rule, rate, revert_after)

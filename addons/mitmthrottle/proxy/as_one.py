@@ -2,7 +2,7 @@
 
 mitmproxy goes through all addons for each event of each flow, twice, whether they listen or not,
 and anew through those that a script lists; that was half of what a response cost that no rule
-concerns.  A script that has the hooks itself is asked once.
+concerns.  A script that has the hooks itself is one object on that way.
 
 Rule: each gets what it would get by itself, in the same order; an error in one does not keep an
 event from the next.
