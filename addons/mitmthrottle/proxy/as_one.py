@@ -39,18 +39,20 @@ def _tell(listeners: list[Listener]) -> Listener:
     """One listener that tells all of these."""
 
     def tell(*args: Any) -> Awaitable[None] | None:
-        errors: list[Exception] = []
-        for number, listener in enumerate(listeners, 1):
+        errors: list[Exception] | None = None
+        for listener in listeners:
             try:
                 result = listener(*args)
             except (exceptions.AddonHalt, exceptions.OptionsError):
                 raise  # they are meant for mitmproxy
             except Exception as error:
-                errors.append(error)
+                errors = [*(errors or ()), error]
             else:
                 if result is not None and inspect.isawaitable(result):
-                    return _go_on(result, listeners[number:], args, errors)
-        _raise(errors)
+                    rest = listeners[listeners.index(listener) + 1 :]
+                    return _go_on(result, rest, args, errors or [])
+        if errors:
+            _raise(errors)
         return None
 
     return tell

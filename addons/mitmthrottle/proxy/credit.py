@@ -150,6 +150,9 @@ class Credited(Http2Connection):
         if guarded:
             self.h2_conn.local_settings.initial_window_size = STREAM_WINDOW_BYTES
             self.h2_conn.local_settings.acknowledge()
+        else:
+            # Nothing is to be seen to here, so that nobody comes by here.
+            self.handle_h2_event = super().handle_h2_event  # type: ignore[method-assign]
 
     def own_stream_id(self, stream_id: int) -> int | None:
         """This connection's id of a stream; None if it has none (any more)."""
@@ -164,8 +167,6 @@ class Credited(Http2Connection):
         return super()._handle_event(event)
 
     def handle_h2_event(self, event: h2.events.Event) -> layer.CommandGenerator[bool]:
-        if not self.guarded:
-            return super().handle_h2_event(event)
         if isinstance(event, self.Headers):
             self._owed[event.stream_id] = 0  # type: ignore[attr-defined]  # both kinds have one
         elif isinstance(event, h2.events.DataReceived):

@@ -8,7 +8,6 @@ from __future__ import annotations
 import ipaddress
 import time
 from collections.abc import Iterator, Mapping
-from dataclasses import replace
 from functools import lru_cache
 
 from mitmproxy import ctx, http
@@ -21,6 +20,8 @@ from mitmthrottle.policy import Exchange
 
 PAGE_HOST = "throttle.proxy"
 """The name under which the proxy itself answers, with the live page: no rule concerns it."""
+AUTHORITY_FIRST = (b"HTTP/2.0", b"HTTP/3")
+"""Where a request's authority counts before its Host header, as for mitmproxy"""
 
 
 def exchange_of(flow: http.HTTPFlow, serial: int, elapsed_s: float) -> Exchange:
@@ -55,8 +56,7 @@ def exchange_of(flow: http.HTTPFlow, serial: int, elapsed_s: float) -> Exchange:
 def upload_of(flow: http.HTTPFlow, exchange: Exchange) -> Exchange:
     """The same exchange, looked at as a body on its way up."""
     length = flow.request.headers.get("content-length", "")
-    return replace(
-        exchange,
+    return exchange._replace(
         content_type=flow.request.headers.get("content-type"),
         size=int(length) if length.isdecimal() else None,
     )
@@ -76,6 +76,14 @@ class RequestHeaders(Mapping[str, str]):
 
     def __getitem__(self, name: str) -> str:
         return self._read()[name]
+
+    def get[T](self, name: str, default: T | None = None) -> str | T | None:  # type: ignore[override]
+        """Without reading all: mostly one name is asked for, and not there."""
+        if self._found is not None:
+            return self._found.get(name, default)
+        wanted, size = name.encode(), len(name)
+        values = [v for n, v in self._fields if len(n) == size and n.lower() == wanted]
+        return b", ".join(values).decode("utf-8", "surrogateescape") if values else default
 
     def __iter__(self) -> Iterator[str]:
         return iter(self._read())
@@ -99,19 +107,37 @@ class RequestHeaders(Mapping[str, str]):
 
 def host_of(flow: http.HTTPFlow) -> str:
     """The host that the client asked for; where it only gave an address, the TLS server name."""
-    host = _asked_host(flow.request) or flow.request.host
-    if flow.request.scheme != "https" or not is_address(host):
+    data = flow.request.data
+    return _host(
+        data.authority if data.http_version in AUTHORITY_FIRST else b"",
+        data.headers.fields,
+        data.host,
+        data.scheme,
+        flow.client_conn.sni,
+    )
+
+
+# Kept for the few times that one request is asked for it, whether it concerns us or not.
+@lru_cache(maxsize=64)
+def _host(
+    authority: bytes,
+    fields: tuple[tuple[bytes, bytes], ...],
+    address: str,
+    scheme: bytes,
+    sni: str | None,
+) -> str:
+    host = _asked_host(authority, fields) or address
+    if scheme != b"https" or not is_address(host):
         return host  # a request in the clear may have come through an HTTPS proxy's own TLS
-    return flow.client_conn.sni or host
+    return sni or host
 
 
-def _asked_host(request: http.Request) -> str:
-    """As `Request.pretty_host` has it, which searches, decodes and parses anew each time: this is
-    asked several times for each request, whether it concerns us or not.  Empty: it names none."""
-    data = request.data
-    if data.authority and data.http_version in (b"HTTP/2.0", b"HTTP/3"):
-        return _in_authority(data.authority)
-    for name, value in data.headers.fields:
+def _asked_host(authority: bytes, fields: tuple[tuple[bytes, bytes], ...]) -> str:
+    """As `Request.pretty_host` has it, which searches, decodes and parses anew each time.
+    Empty: the request names none."""
+    if authority:
+        return _in_authority(authority)
+    for name, value in fields:
         if len(name) == 4 and name.lower() == b"host":
             return _in_host_header(value)
     return ""
