@@ -35,6 +35,26 @@ def test_mitmweb_shows_it() -> None:
         assert shown["marked"] == "\N{TURTLE}"
 
 
+@pytest.mark.parametrize("end", ["complete", "client-gone", "origin-gone"])
+def test_it_is_said_before_mitmproxys_last_hook(end: str) -> None:
+    """Behind that hook, mitmproxy tells its interfaces that the flow has changed; we do not."""
+    said: list[tuple[str, object]] = []
+    with wire(SLOW) as w:
+        w.hook = lambda name, flow: said.append(
+            (name, flow.metadata.get("mitmthrottle", {}).get("outcome"))
+        )
+        w.request(GET)
+        w.respond(HEAD_20K)
+        w.respond(BODY if end == "complete" else BODY[:10_000])
+        w.pass_time(0.5)
+        if end == "complete":
+            w.pass_time(3)
+        else:
+            w.close(w.client if end == "client-gone" else w.servers[0])
+            w.pass_time(1)
+    assert said[-1] == ("response" if end == "complete" else "error", end)
+
+
 def test_a_har_file_holds_it() -> None:
     with wire(SLOW) as w:
         slowed(w)

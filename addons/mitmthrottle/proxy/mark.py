@@ -56,7 +56,8 @@ class Marks:
             entry[_part(record)] = figures
         flow.marked = MARKER
         flow.comment = "; ".join([self._said(rule), *_figures_of(entry)])
-        ctx.master.addons.trigger(UpdateHook([flow]))
+        if record.kind != "response":  # behind its end, mitmproxy itself tells of a change
+            ctx.master.addons.trigger(UpdateHook([flow]))
 
     def _said(self, rule: Rule) -> str:
         file = self.path.name if self.path else ""
