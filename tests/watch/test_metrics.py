@@ -8,7 +8,8 @@ from prometheus_client.parser import text_string_to_metric_families
 from mitmthrottle.policy import PolicyError
 from mitmthrottle.proxy.addon import Throttle
 from mitmthrottle.watch.log import Log
-from mitmthrottle.watch.metrics import MOST_RULES, Metrics
+from mitmthrottle.watch.metrics import Metrics
+from mitmthrottle.watch.metrics_ended import MOST_RULES
 from tests.proxy.playbook import wire
 from tests.proxy.test_stream import BODY, GET, HEAD_20K, SLOW
 

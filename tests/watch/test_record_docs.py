@@ -14,8 +14,9 @@ from mitmproxy.test import taddons
 from mitmthrottle.proxy.addon import Throttle
 from mitmthrottle.proxy.mark import METADATA_KEY
 from mitmthrottle.watch.log import Log
-from mitmthrottle.watch.metrics import MOST_RULES, Metrics
-from mitmthrottle.watch.record_line import fields_of
+from mitmthrottle.watch.metrics import Metrics
+from mitmthrottle.watch.metrics_ended import MOST_RULES
+from mitmthrottle.watch.record_line import line_of
 from mitmthrottle.watch.why import why
 from tests.proxy.playbook import wire
 from tests.proxy.test_stream import BODY, GET, HEAD_20K, SLOW, with_effect
@@ -37,7 +38,7 @@ def section(title: str) -> str:
 def test_the_line_of_the_log_has_the_fields_of_a_record() -> None:
     (line,) = fenced("json")
     example: dict[str, Any] = json.loads(line)
-    made = fields_of(record())
+    made = json.loads(line_of(record()))
     assert list(example) == list(made)
     for name, value in example.items():
         if made[name] is not None and value is not None:
@@ -48,7 +49,7 @@ def test_the_line_of_the_log_has_the_fields_of_a_record() -> None:
 def test_every_field_is_explained() -> None:
     rows = re.findall(r"(?m)^\| (`.*?) \|", section("The log"))
     explained = {name for row in rows for name in re.findall(r"`(\w+)`", row)}
-    assert explained == set(fields_of(record()))
+    assert explained == set(json.loads(line_of(record())))
 
 
 def test_every_field_of_the_metadata_is_explained() -> None:

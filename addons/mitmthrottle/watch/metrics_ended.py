@@ -1,0 +1,219 @@
+"""What Prometheus reads of bodies that have ended: sums, by labels.
+
+Rule: to count one costs next to nothing, since every slowed response does it; names, labels and
+buckets are put together when somebody asks.
+"""
+
+from __future__ import annotations
+
+from bisect import bisect_left
+from collections import Counter
+from collections.abc import Callable, Iterable, Iterator
+from itertools import accumulate
+
+from prometheus_client.metrics_core import (
+    CounterMetricFamily,
+    HistogramMetricFamily,
+    Metric,
+    SummaryMetricFamily,
+)
+from prometheus_client.registry import Collector
+from prometheus_client.utils import floatToGoString
+
+from mitmthrottle.policy import Rule
+from mitmthrottle.proxy.record import Record
+
+MOST_RULES = 100
+"""The first so many rules that a body has fallen under are told apart; the others are `OTHER`."""
+OTHER = "other"
+
+# From a modem to a gigabit: 8 kbit/s to 800 Mbit/s.
+RATES_BYTES_PER_S = (1e3, 3e3, 1e4, 3e4, 1e5, 3e5, 1e6, 3e6, 1e7, 3e7, 1e8)
+# Close together around 1, where it is to be.
+RATIOS = (0.5, 0.75, 0.9, 0.95, 0.99, 1.01, 1.05, 1.1, 1.25, 2.0)
+
+
+class _Distribution:
+    """How often a value was in which bucket, and the sum of all."""
+
+    __slots__ = ("_bounds", "_counts", "total")
+
+    def __init__(self, bounds: tuple[float, ...]) -> None:
+        self._bounds = bounds
+        self._counts = [0] * (len(bounds) + 1)
+        self.total = 0.0
+
+    def add(self, value: float) -> None:
+        self._counts[bisect_left(self._bounds, value)] += 1
+        self.total += value
+
+    def buckets(self) -> list[tuple[str, float]]:
+        """As Prometheus has them: up to each bound, everything below it included."""
+        names = [*map(floatToGoString, self._bounds), "+Inf"]
+        return list(zip(names, accumulate(self._counts), strict=True))
+
+
+class _Rates:
+    """Of one rule's bodies, or of all `OTHER` rules'."""
+
+    __slots__ = ("asked_bytes_per_s", "asked_count", "measured", "ratio")
+
+    def __init__(self) -> None:
+        self.asked_count = 0
+        self.asked_bytes_per_s = 0.0  # summed up
+        self.measured: _Distribution | None = None
+        self.ratio: _Distribution | None = None
+
+
+class _Series:
+    """Of bodies that have all labels in common."""
+
+    __slots__ = ("count", "rates", "sent_bytes", "shares", "waited_s")
+
+    def __init__(self, rates: _Rates) -> None:
+        self.count = 0
+        self.sent_bytes = 0
+        self.waited_s = 0.0
+        self.rates = rates
+        self.shares = False
+
+
+type _Key = tuple[str, str, str, str, str]
+"""rule, content, kind, direction, outcome"""
+
+
+class Ended(Collector):
+    """Counts records, and tells the sums."""
+
+    def __init__(self) -> None:
+        self._rules: dict[str, _Rates] = {}  # by label
+        self._series: dict[_Key, _Series] = {}
+        # The same by what a record says; finding them by their labels takes longer than counting.
+        self._known: dict[tuple[str | None, ...], _Series] = {}
+
+    def label(self, rule: Rule) -> str:
+        """The rule's name, or `OTHER` where there are too many."""
+        name = rule.name
+        if name not in self._rules:
+            if len(self._rules) - (OTHER in self._rules) >= MOST_RULES:
+                name = OTHER
+            self._rules.setdefault(name, _Rates())
+        return name
+
+    def rules_changed(self) -> None:
+        """A rule of the same name may share its rate now, or no longer."""
+        self._known.clear()
+
+    def count(self, record: Record) -> None:
+        rule = record.rule
+        if rule is None:
+            return
+        found = (rule.name, record.content, record.kind, record.direction, record.outcome)
+        series = self._known.get(found)
+        if series is None:
+            series = self._series_of(found, record, rule)
+        series.count += 1
+        series.sent_bytes += record.sent_bytes
+        series.waited_s += record.waited_s
+        rates, asked, measured = series.rates, record.asked_bytes_per_s, record.measured_bytes_per_s
+        if asked is not None:
+            rates.asked_count += 1
+            rates.asked_bytes_per_s += asked
+        if measured is not None:
+            if rates.measured is None:
+                rates.measured = _Distribution(RATES_BYTES_PER_S)
+            rates.measured.add(measured)
+            # Where the rate is shared, what one body got says nothing of its accuracy.
+            if asked and not series.shares:
+                if rates.ratio is None:
+                    rates.ratio = _Distribution(RATIOS)
+                rates.ratio.add(measured / asked)
+
+    def _series_of(self, found: tuple[str | None, ...], record: Record, rule: Rule) -> _Series:
+        label = self.label(rule)
+        key = (label, record.content or OTHER, record.kind, record.direction, record.outcome)
+        series = self._series.setdefault(key, _Series(self._rules[label]))
+        series.shares = any(limit.per != "response" for limit in rule.then.rate)
+        if label != OTHER:  # so that this, too, stays bounded
+            self._known[found] = series
+        return series
+
+    # -- what Prometheus gets
+
+    def collect(self) -> Iterator[Metric]:
+        yield from self._sums()
+        asked = SummaryMetricFamily(
+            "mitmthrottle_asked_bytes_per_second",
+            "The lowest rate that the rule names, of each body that has ended.",
+            labels=("rule",),
+        )
+        for label, rates in self._rules.items():
+            if rates.asked_count:
+                asked.add_metric((label,), rates.asked_count, rates.asked_bytes_per_s)
+        yield asked
+        yield self._distributions(
+            "mitmthrottle_measured_bytes_per_second",
+            "The rate at which a body went out, where it took long enough to tell.",
+            lambda rates: rates.measured,
+        )
+        yield self._distributions(
+            "mitmthrottle_measured_to_asked_ratio",
+            "Measured rate over asked rate, of bodies that share their rate with nobody.",
+            lambda rates: rates.ratio,
+        )
+
+    def _sums(self) -> Iterator[Metric]:
+        responses, relayed = Counter[tuple[str, ...]](), Counter[tuple[str, ...]]()
+        sent_bytes, waited_s = Counter[tuple[str, ...]](), dict[tuple[str, ...], float]()
+        for (rule, content, kind, direction, outcome), series in self._series.items():
+            if kind == "response":
+                responses[rule, content, outcome] += series.count
+            else:
+                relayed[kind, direction, rule, outcome] += series.count
+            sent_bytes[rule, content, direction] += series.sent_bytes
+            waited_s[rule, content] = waited_s.get((rule, content), 0.0) + series.waited_s
+        yield _counter(
+            "mitmthrottle_responses",
+            "Responses under a rule that have ended.",
+            ("rule", "content", "outcome"),
+            responses.items(),
+        )
+        yield _counter(
+            "mitmthrottle_relayed",
+            "Uploads, and directions of WebSockets and of opaque connections, that have ended.",
+            ("kind", "direction", "rule", "outcome"),
+            relayed.items(),
+        )
+        yield _counter(
+            "mitmthrottle_sent_bytes",
+            "Bytes of bodies under a rule, counted when they have ended.",
+            ("rule", "content", "direction"),
+            sent_bytes.items(),
+        )
+        yield _counter(
+            "mitmthrottle_waited_seconds",
+            "For how long something of a body was held back.",
+            ("rule", "content"),
+            waited_s.items(),
+        )
+
+    def _distributions(
+        self, name: str, text: str, of: Callable[[_Rates], _Distribution | None]
+    ) -> Metric:
+        family = HistogramMetricFamily(name, text, labels=("rule",))
+        for label, rates in self._rules.items():
+            if found := of(rates):
+                family.add_metric((label,), found.buckets(), found.total)
+        return family
+
+
+def _counter(
+    name: str,
+    text: str,
+    labels: tuple[str, ...],
+    values: Iterable[tuple[tuple[str, ...], float]],
+) -> Metric:
+    family = CounterMetricFamily(name, text, labels=labels)
+    for label_values, value in values:
+        family.add_metric(label_values, value)
+    return family
