@@ -6,18 +6,19 @@ import asyncio
 import json
 import logging
 from collections.abc import Coroutine
-from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 from mitmproxy import exceptions
 from mitmproxy.test import taddons
 
 from mitmthrottle.watch.log import FLUSH_S, MOST_WAITING, Log
 from mitmthrottle.watch.record_line import line_of
 
-from .records import record
+from .records import record, rule
 
 
 def run(test: Coroutine[Any, Any, None]) -> None:
@@ -67,7 +68,7 @@ def test_unmatched_responses_have_a_line_with_rule_null() -> None:
 
 
 def test_no_url_can_break_a_line() -> None:
-    exchange = replace(record().exchange, path='/"\n\r\u2028\udcff\x00é\U0001f422')
+    exchange = record().exchange._replace(path='/"\n\r\u2028\udcff\x00é\U0001f422')
     data = line_of(record(exchange=exchange))
     assert data.count(b"\n") == 1
     assert data.isascii()
@@ -75,8 +76,27 @@ def test_no_url_can_break_a_line() -> None:
     json.loads(data)["path"].encode()  # no half surrogate pair, which many readers refuse
 
 
+@given(
+    st.text(), st.text(), st.text() | st.none(), st.floats(0, 1e12), st.floats(0, 1e7) | st.none()
+)
+def test_every_line_says_what_the_record_does(
+    path: str, host: str, user: str | None, rate: float, measured: float | None
+) -> None:
+    exchange = record().exchange._replace(path=path, host=host, user=user)
+    made = record(exchange=exchange, asked_bytes_per_s=rate, measured_bytes_per_s=measured)
+    line = json.loads(line_of(made))
+    assert (line["path"], line["host"], line["user"]) == (path, host, user)
+    assert line["asked_bytes_per_s"] == rate
+    assert line["measured_bytes_per_s"] == (measured and pytest.approx(measured, abs=5.1e-4))
+
+
+def test_a_rule_may_have_any_name() -> None:
+    named = rule().model_copy(update={"name": 'a "rule" \\ é'})
+    assert json.loads(line_of(record(rule=named)))["rule"] == 'a "rule" \\ é'
+
+
 def test_an_opaque_connection_has_no_method_and_no_path() -> None:
-    exchange = replace(record().exchange, opaque=True, status=None, content_type=None)
+    exchange = record().exchange._replace(opaque=True, status=None, content_type=None)
     line = json.loads(line_of(record(kind="opaque", direction="up", exchange=exchange)))
     assert (line["kind"], line["direction"]) == ("opaque", "up")
     assert (line["method"], line["path"], line["status"]) == (None, None, None)

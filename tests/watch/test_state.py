@@ -17,10 +17,11 @@ from mitmthrottle.watch import state as kept
 from mitmthrottle.watch.members_seen import Members
 from mitmthrottle.watch.state import Live
 from mitmthrottle.watch.state_json import State
-from mitmthrottle.watch.state_samples import KEPT, Samples
+from mitmthrottle.watch.state_samples import KEPT, JustEnded, Samples
 from mitmthrottle.watch.state_view import Reading, View
 
 from ..proxy.playbook import Wire, wire
+from .records import record, rule
 
 POLICY = """
 version: 1
@@ -63,7 +64,7 @@ class Seen:
         self.wire.respond(response)
 
     def sample(self) -> None:
-        ended, self.live.just_ended = self.live.just_ended, []
+        ended, self.live.just_ended = self.live.just_ended, JustEnded()
         totals = {name: tally.ended_bytes for name, tally in self.live.rules.items()}
         self.samples.take(self.wire.clock.time, self.wire.engine.active(), totals, ended)
 
@@ -161,6 +162,19 @@ def test_samples_of_idle_rules_are_forgotten() -> None:
     for second in range(1, KEPT + 2):
         samples.take(float(second), (), {"a": 10})
     assert samples.series == {}
+
+
+def test_what_short_responses_might_have_had_is_asked_too() -> None:
+    own, shared = JustEnded(), JustEnded()
+    for _ in range(3):
+        own.add(record(asked_bytes_per_s=8000.0, duration_s=0.25))
+        limit = rule("shared", "rate: {limit: 8 kB/s, per: client}")
+        shared.add(record(rule=limit, asked_bytes_per_s=8000.0, duration_s=0.25))
+    shared.add(record(rule=None, asked_bytes_per_s=None))
+    asked = {"photos": 1000.0, "shared": 1000.0}
+    own.add_to(asked, 2.0)
+    shared.add_to(asked, 2.0)
+    assert asked == {"photos": 1000.0 + 3 * 1000.0, "shared": 1000.0}
 
 
 def test_why_not_in_a_sentence() -> None:

@@ -8,7 +8,7 @@ and is asked again when enough has been seen. `decide` and `explain` share every
 from __future__ import annotations
 
 from collections.abc import Iterable
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 
 from mitmthrottle.policy.clients import ClientMatch
 from mitmthrottle.policy.conditions import (
@@ -144,7 +144,7 @@ class Decider:
         there is no status yet. The first rule that matches decides, as ever: one without an
         `upload` leaves the body alone.
         """
-        decided = self._first(replace(exchange, status=None), upload=True)
+        decided = self._first(exchange._replace(status=None), upload=True)
         if decided.rule is not None and decided.rule.then.upload is None:
             return NOTHING
         return decided

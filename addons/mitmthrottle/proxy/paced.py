@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-from dataclasses import replace
 from typing import TYPE_CHECKING
 
 from mitmproxy import http
@@ -89,7 +88,7 @@ class PacedResponse(Held):
 
     def record(self, outcome: str) -> Record:
         record = super().record("blocked" if self.blocked and outcome == "complete" else outcome)
-        return replace(record, rule=self._left_alone_by) if self._left_alone_by else record
+        return record._replace(rule=self._left_alone_by) if self._left_alone_by else record
 
     @property
     def asked_bytes_per_s(self) -> float | None:
@@ -131,14 +130,13 @@ class PacedResponse(Held):
             self.follow(decision.rule)
 
     def _decide(self, head: bytes | None, complete: bool) -> None:
-        known = replace(
-            self.exchange,
+        known = self.exchange._replace(
             seen=self.gate.seen_bytes,
             complete=complete,
             elapsed_s=self.engine.elapsed_s,
         )
         if head is not None:
-            known = replace(known, head=head)
+            known = known._replace(head=head)
         self.exchange = known
         decision = self.engine.decide(known)
         self._settle(decision)

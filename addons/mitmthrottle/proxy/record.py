@@ -5,8 +5,7 @@ Rule: plain facts in SI units, complete when it is made; nothing later asks the 
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-from typing import Literal
+from typing import Literal, NamedTuple
 
 from mitmthrottle.policy import Exchange, Kind, Rule
 from mitmthrottle.policy.facts import Facts
@@ -15,8 +14,7 @@ type RecordKind = Literal["response", "upload", "opaque", "websocket"]
 type Direction = Literal["down", "up"]
 
 
-@dataclass(frozen=True, slots=True)
-class Record:
+class Record(NamedTuple):
     """One body at its end: a response, a request's body, or one way of a relayed connection."""
 
     kind: RecordKind

@@ -22,7 +22,7 @@ from mitmthrottle.watch.record_line import line_of
 logger = logging.getLogger(__name__)
 
 FLUSH_S = 0.2
-MOST_WAITING = 20_000  # records, 40 MB or so: a disk that hangs must not fill the memory
+MOST_WAITING = 20_000  # lines, 10 MB or so: a disk that hangs must not fill the memory
 
 
 class Log(Watcher):
@@ -31,7 +31,7 @@ class Log(Watcher):
     def __init__(self) -> None:
         self.lost = 0  # lines that could not be written
         self._file: LogFile | None = None
-        self._waiting: list[Record] = []
+        self._waiting: list[bytes] = []
         self._task: asyncio.Task[None] | None = None
         self._said = False
         self._done = False
@@ -101,7 +101,9 @@ class Log(Watcher):
         if len(self._waiting) >= MOST_WAITING:
             self._lose(1, f"{self._file.path} takes no lines")
             return
-        self._waiting.append(record)
+        # Now, and not in the thread, which would have the interpreter's lock all the while; and
+        # records that live on cost the garbage collector more than their lines.
+        self._waiting.append(line_of(record))
         if self._done:  # the proxy stops: nobody will come round again
             self._flush()
         elif self._task is None or self._task.done():
@@ -117,17 +119,17 @@ class Log(Watcher):
             await self._write_waiting()
 
     async def _write_waiting(self) -> None:
-        file, records = self._file, self._waiting
+        file, lines = self._file, self._waiting
         self._waiting = []
         if file is not None:
-            self._tell(await asyncio.to_thread(_write, file, records), file, len(records))
+            self._tell(await asyncio.to_thread(_write, file, lines), file, len(lines))
 
     def _flush(self) -> None:
         """Here and now, waiting for the disk."""
-        file, records = self._file, self._waiting
+        file, lines = self._file, self._waiting
         self._waiting = []
-        if file is not None and records:
-            self._tell(_write(file, records), file, len(records))
+        if file is not None and lines:
+            self._tell(_write(file, lines), file, len(lines))
 
     def _tell(self, error: OSError | None, file: LogFile, lines: int) -> None:
         if error is not None:
@@ -153,10 +155,10 @@ class Log(Watcher):
         self._flush()
 
 
-def _write(file: LogFile, records: list[Record]) -> OSError | None:
+def _write(file: LogFile, lines: list[bytes]) -> OSError | None:
     """In a thread of its own."""
     try:
-        file.write(b"".join(map(line_of, records)))
+        file.write(b"".join(lines))
     except OSError as error:
         return error
     return None

@@ -33,7 +33,7 @@ from .page_routes import Backend, SwitchRefused, application
 from .server import Address, Listener
 from .state import Live
 from .state_json import State
-from .state_samples import EVERY_S, Samples
+from .state_samples import EVERY_S, JustEnded, Samples
 from .state_view import Reading, View
 
 logger = logging.getLogger(__name__)
@@ -199,7 +199,7 @@ class Page:
 
     def _take_sample(self, now: float) -> None:
         live, engine = self._live, self._throttle.engine
-        ended, live.just_ended = live.just_ended, []
+        ended, live.just_ended = live.just_ended, JustEnded()
         totals = {name: tally.ended_bytes for name, tally in live.rules.items()}
         self._samples.take(now, engine.active() if engine else (), totals, ended)
         live.tick()

@@ -6,51 +6,50 @@ field. docs/record.md tells what each is.
 
 from __future__ import annotations
 
-import json
-from typing import Any
+from json.encoder import encode_basestring_ascii as quoted
 
 from mitmthrottle.proxy.record import Record
 
-_ENCODER = json.JSONEncoder(separators=(",", ":"))
-
-
-def fields_of(record: Record) -> dict[str, Any]:
-    """In the order of the documentation."""
-    exchange = record.exchange
-    rule = record.rule
-    return {
-        "time": round(record.time, 6),
-        "kind": record.kind,
-        "direction": record.direction,
-        "flow": record.flow_id,
-        "client": exchange.client_address,
-        "user": exchange.user,
-        "method": None if exchange.opaque else exchange.method,
-        "scheme": exchange.scheme,
-        "host": exchange.host,
-        "port": exchange.port,
-        "path": None if exchange.opaque else _valid(exchange.path),
-        "content": record.content,
-        "status": exchange.status,
-        "rule": rule.name if rule else None,
-        "line": rule.line if rule else None,
-        "asked_bytes_per_s": record.asked_bytes_per_s,
-        "measured_bytes_per_s": _digits(record.measured_bytes_per_s),
-        "bytes": record.sent_bytes,
-        "waited_s": round(record.waited_s, 6),
-        "duration_s": round(record.duration_s, 6),
-        "outcome": record.outcome,
-        "version": record.version,
-    }
-
 
 def line_of(record: Record) -> bytes:
-    """With its newline; ASCII only, so that no reader stumbles over what was in a URL."""
-    return _ENCODER.encode(fields_of(record)).encode("ascii") + b"\n"
+    """With its newline; ASCII only, so that no reader stumbles over what was in a URL.
+
+    Put together by hand, since there is one for each response: a dictionary and its encoder take
+    four times as long.
+    """
+    exchange, rule, measured = record.exchange, record.rule, record.measured_bytes_per_s
+    return (
+        f'{{"time":{record.time:.6f}'
+        f',"kind":"{record.kind}"'
+        f',"direction":"{record.direction}"'
+        f',"flow":{quoted(record.flow_id)}'
+        f',"client":{_text(exchange.client_address)}'
+        f',"user":{_text(exchange.user)}'
+        f',"method":{_text(None if exchange.opaque else exchange.method)}'
+        f',"scheme":{quoted(exchange.scheme)}'
+        f',"host":{quoted(exchange.host)}'
+        f',"port":{exchange.port}'
+        f',"path":{_text(None if exchange.opaque else _valid(exchange.path))}'
+        f',"content":{_text(record.content)}'
+        f',"status":{_number(exchange.status)}'
+        f',"rule":{_text(rule.name if rule else None)}'
+        f',"line":{_number(rule.line if rule else None)}'
+        f',"asked_bytes_per_s":{_number(record.asked_bytes_per_s)}'
+        f',"measured_bytes_per_s":{"null" if measured is None else f"{measured:.3f}"}'
+        f',"bytes":{record.sent_bytes}'
+        f',"waited_s":{record.waited_s:.6f}'
+        f',"duration_s":{record.duration_s:.6f}'
+        f',"outcome":{quoted(record.outcome)}'
+        f',"version":{quoted(record.version)}}}\n'
+    ).encode("ascii")
 
 
-def _digits(rate_bytes_per_s: float | None) -> float | None:
-    return None if rate_bytes_per_s is None else round(rate_bytes_per_s, 3)
+def _text(text: str | None) -> str:
+    return "null" if text is None else quoted(text)
+
+
+def _number(number: float | None) -> str:
+    return "null" if number is None else repr(number)
 
 
 def _valid(text: str) -> str:

@@ -20,6 +20,7 @@ from mitmthrottle.policy.exchange import plain_address
 from mitmthrottle.proxy.held import Held
 from mitmthrottle.proxy.record import Record
 from mitmthrottle.proxy.watcher import Watcher
+from mitmthrottle.watch.state_samples import JustEnded
 
 MOST_ROWS = 200
 MOST_CLIENTS = 200
@@ -107,7 +108,7 @@ class Live(Watcher):
         self.clients: OrderedDict[tuple[str, str | None], ClientTally] = OrderedDict()
         self.hosts: Counter[str] = Counter()
         self.untrusting: Counter[str] = Counter()  # hosts whose clients refused our certificate
-        self.just_ended: list[Record] = []  # since the last sample
+        self.just_ended = JustEnded()  # since the last sample
 
     # -- told by the page's addon
 
@@ -178,7 +179,7 @@ class Live(Watcher):
             return
         self._tally(record.rule).ended_bytes += record.sent_bytes
         self._client(record.exchange).ended_bytes += record.sent_bytes
-        self.just_ended.append(record)
+        self.just_ended.add(record)
 
     def failed(self, what: str) -> None:
         self.failed_count += 1

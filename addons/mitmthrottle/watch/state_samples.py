@@ -30,6 +30,32 @@ class Series:
     """samples in a row without anything"""
 
 
+class JustEnded:
+    """What those might have had that have ended since the last sample: short responses would
+    otherwise look as if nothing had been asked of them."""
+
+    def __init__(self) -> None:
+        self._own_bytes: dict[str, float] = {}  # by rule, summed up
+        self._shared_bytes: dict[str, float] = {}  # by rule, of one, since all have the same
+
+    def add(self, record: Record) -> None:
+        rate, rule = record.asked_bytes_per_s, record.rule
+        if rate is None or rule is None:
+            return
+        size = rate * min(record.duration_s, EVERY_S)
+        if any(limit.per != "response" for limit in rule.then.rate):
+            self._shared_bytes[rule.name] = max(self._shared_bytes.get(rule.name, 0.0), size)
+        else:
+            self._own_bytes[rule.name] = self._own_bytes.get(rule.name, 0.0) + size
+
+    def add_to(self, asked: dict[str, float], since_s: float) -> None:
+        """To the rates in bytes/s that were asked of each rule."""
+        for name, size in self._own_bytes.items():
+            asked[name] = asked.get(name, 0.0) + size / since_s
+        for name, size in self._shared_bytes.items():
+            asked[name] = max(asked.get(name, 0.0), size / since_s)
+
+
 class Samples:
     """The last minutes of every rule."""
 
@@ -51,7 +77,7 @@ class Samples:
         now: float,
         active: Iterable[Held],
         ended_bytes: Mapping[str, int],
-        just_ended: Iterable[Record] = (),
+        just_ended: JustEnded | None = None,
     ) -> None:
         """One sample. `ended_bytes`: by rule, of all bodies that have ended so far."""
         since_s = EVERY_S if self._time is None else max(now - self._time, 1e-3)
@@ -73,7 +99,8 @@ class Samples:
                 free.add(name)
             else:  # what came during the last second could have it for a part of that
                 asked[name] += rate * min(gate.opened_s_ago / since_s, 1.0)
-        _add_ended(asked, just_ended, since_s)
+        if just_ended is not None:
+            just_ended.add_to(asked, since_s)
         before = self._sent
         self._now = {h: (n - before[h]) / since_s for h, n in sent.items() if h in before}
         self._sent = sent
@@ -96,17 +123,3 @@ class Samples:
             return
         series.asked.append(asked)
         series.measured.append(measured)
-
-
-def _add_ended(asked: dict[str, float], records: Iterable[Record], since_s: float) -> None:
-    """Those that have ended since the last sample could have something too: short responses
-    would otherwise look as if nothing had been asked of them."""
-    for record in records:
-        rate, rule = record.asked_bytes_per_s, record.rule
-        if rate is None or rule is None:
-            continue
-        share = rate * min(record.duration_s, since_s) / since_s
-        if all(limit.per == "response" for limit in rule.then.rate):
-            asked[rule.name] = asked.get(rule.name, 0.0) + share
-        else:
-            asked[rule.name] = max(asked.get(rule.name, 0.0), share)

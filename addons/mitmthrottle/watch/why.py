@@ -6,7 +6,6 @@ what each rule says of it comes from `explain`, which asks what the proxy asks.
 
 from __future__ import annotations
 
-from dataclasses import replace
 from typing import Any
 
 from mitmproxy import command, flow, http, tcp
@@ -95,13 +94,13 @@ def _exchange_of(flow: flow.Flow, policy_started: float | None) -> Exchange | No
         exchange = exchange_of(flow, 0, 0.0)
         body = flow.response.raw_content if flow.response else None
         if body is not None:  # as it was collected, or saved
-            exchange = replace(exchange, head=body[:HEAD_BYTES], seen=len(body), complete=True)
+            exchange = exchange._replace(head=body[:HEAD_BYTES], seen=len(body), complete=True)
     elif isinstance(flow, tcp.TCPFlow):
         at = flow.timestamp_created
         exchange = _opaque(flow)
     else:
         return None
-    return replace(exchange, time=at, elapsed_s=max(0.0, at - (policy_started or at)))
+    return exchange._replace(time=at, elapsed_s=max(0.0, at - (policy_started or at)))
 
 
 def _opaque(flow: tcp.TCPFlow) -> Exchange:
