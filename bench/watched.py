@@ -33,7 +33,13 @@ PAGE_EVERY_S = 1.0
 METRICS_EVERY_S = 5.0
 
 # The throttle without its watchers: what addons/throttle.py would be.
-UNWATCHED = "from mitmthrottle.proxy.addon import Throttle\n\naddons = [Throttle()]\n"
+UNWATCHED = """from mitmthrottle.proxy.addon import Throttle
+from mitmthrottle.proxy.as_one import as_one
+from mitmthrottle.proxy.pauses import ShortPauses
+from mitmthrottle.proxy.proxy_protocol import ProxyProtocol
+
+globals().update(as_one(ProxyProtocol(), Throttle(), ShortPauses()))
+"""
 
 LOADS = (
     Load("unmatched requests, HTTP/1.1", "h1", "/free/1k", streams=8, connections=8),
