@@ -15,7 +15,7 @@ from hypothesis import strategies as st
 from mitmproxy import exceptions
 from mitmproxy.test import taddons
 
-from mitmthrottle.watch.log import FLUSH_S, MOST_WAITING, Log
+from mitmthrottle.watch.log import FLUSH_S, MOST_AT_ONCE, MOST_WAITING, Log
 from mitmthrottle.watch.record_line import line_of
 
 from .records import record, rule
@@ -203,6 +203,27 @@ def test_a_folder_that_is_back_is_said_too(
         run(main())
     assert "cannot be written: No such file or directory" in caplog.messages[0]
     assert caplog.messages[1].endswith("log goes on; 1 lines were lost")
+
+
+def test_a_line_that_cannot_be_made_takes_no_other_with_it(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    async def main() -> None:
+        log = Log()
+        with taddons.context(log) as tctx:
+            tctx.configure(log, throttle_log=str(tmp_path / "log"))
+            for number in range(MOST_AT_ONCE + 1):
+                log.ended(record(sent_bytes=number))
+            log.ended(record(time="no number"))
+            log.ended(record(outcome="stopped"))
+            await written(log)
+            await written(log)
+            assert len(lines(tmp_path / "log")) == MOST_AT_ONCE + 2
+            assert lines(tmp_path / "log")[-1]["outcome"] == "stopped"
+            assert log.lost == 1
+
+    run(main())
+    assert "a line could not be made" in caplog.text
 
 
 def test_a_disk_that_hangs_does_not_fill_the_memory(tmp_path: Path) -> None:

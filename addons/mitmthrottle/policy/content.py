@@ -84,6 +84,13 @@ def needs_first_bytes(
     return head is None and mime in SAYS_NOTHING and _destination(sec_fetch_dest) is None
 
 
+@lru_cache(maxsize=1024)
+def kind_by_type(content_type: str | None) -> Kind | Literal["unknown"] | None:
+    """The kind that a Content-Type header tells by itself, whatever else is known."""
+    mime = mime_type(content_type)
+    return "unknown" if mime == BYTE_RANGES or mime in SAYS_NOTHING else kind_of_type(mime)
+
+
 def type_of_part(content_type: str | None, head: bytes | None) -> str | None:
     """The bare type that the first of several ranges declares; None for any other response, and
     where the part's headers are not (all) seen or name none."""

@@ -20,6 +20,7 @@ from mitmthrottle.policy import Exchange
 
 PAGE_HOST = "throttle.proxy"
 """The name under which the proxy itself answers, with the live page: no rule concerns it."""
+LENGTHS_OF_NAMES = {len(b"content-type"), len(b"content-length"), len(b"transfer-encoding")}
 AUTHORITY_FIRST = (b"HTTP/2.0", b"HTTP/3")
 """Where a request's authority counts before its Host header, as for mitmproxy"""
 
@@ -29,23 +30,25 @@ def exchange_of(flow: http.HTTPFlow, serial: int, elapsed_s: float) -> Exchange:
 
     `elapsed_s` is counted from the policy's start.
     """
-    request, response = flow.request, flow.response
+    request, response, peername = flow.request, flow.response, flow.client_conn.peername
+    data = request.data  # mitmproxy's properties decode it likewise, with a step for each
     status = content_type = size = None
     if response is not None:
         status = response.data.status_code
         content_type, size = _of_body(request, response)
+    credentials = flow.metadata.get("proxyauth")  # (name, password), set by mitmproxy's ProxyAuth
     return Exchange(
         host=host_of(flow),
-        path=request.path,
-        method=request.method,
-        scheme=request.scheme,
-        port=request.port,
+        path=data.path.decode("utf-8", "surrogateescape"),
+        method=data.method.decode("utf-8", "surrogateescape").upper(),
+        scheme=data.scheme.decode("utf-8", "surrogateescape"),
+        port=data.port,
         status=status,
-        request_headers=RequestHeaders(request.headers.fields),
+        request_headers=RequestHeaders(data.headers.fields),
         content_type=content_type,
         size=size,
-        client_address=flow.client_conn.peername[0] if flow.client_conn.peername else None,
-        user=_user(flow),
+        client_address=peername[0] if peername else None,
+        user=credentials[0] if credentials else None,
         websocket=status == 101 and request.headers.get("upgrade", "").lower() == "websocket",
         time=time.time(),
         elapsed_s=elapsed_s,
@@ -178,11 +181,6 @@ def user_of(client: Client) -> str | None:
     return credentials[0] if credentials else None
 
 
-def _user(flow: http.HTTPFlow) -> str | None:
-    credentials = flow.metadata.get("proxyauth")  # (name, password), set by mitmproxy's ProxyAuth
-    return credentials[0] if credentials else None
-
-
 def _of_body(request: http.Request, response: http.Response) -> tuple[str | None, int | None]:
     """The content type, and the declared size of the body in bytes; None where there is none.
 
@@ -192,13 +190,14 @@ def _of_body(request: http.Request, response: http.Response) -> tuple[str | None
     lengths: list[bytes] = []
     plain = response.data.status_code in (200, 206) and request.data.method != b"HEAD"
     for name, value in response.data.headers.fields:
-        match len(name):
-            case 12 if name.lower() == b"content-type":
-                types.append(value.decode("utf-8", "surrogateescape"))
-            case 14 if name.lower() == b"content-length":
-                lengths.append(value)
-            case 17 if name.lower() == b"transfer-encoding":
-                plain = False
+        if len(name) in LENGTHS_OF_NAMES:  # most headers go no further
+            match name.lower():
+                case b"content-type":
+                    types.append(value.decode("utf-8", "surrogateescape"))
+                case b"content-length":
+                    lengths.append(value)
+                case b"transfer-encoding":
+                    plain = False
     content_type = ", ".join(types) if types else None
     if response.data.content is not None:
         return content_type, len(response.data.content)  # made by an addon

@@ -14,14 +14,16 @@ from .meter import Meter
 from .record import Record
 
 
-class Passing:
+class Passing(Meter):
     """One response on its way; `rule` is the one with `pass: true` that matched, if any."""
+
+    __slots__ = ("_exchange", "_flow", "_opened", "_rule", "_version", "lost")
 
     def __init__(
         self, flow: http.HTTPFlow, exchange: Exchange, rule: Rule | None, version: str, now: float
     ) -> None:
+        super().__init__()
         self.lost = ""  # client-gone or origin-gone, once one of them is
-        self.meter = Meter()
         self._flow = flow
         self._exchange = exchange
         self._rule = rule
@@ -31,7 +33,7 @@ class Passing:
     def record(self, now: float) -> Record:
         """To be called when mitmproxy says that the response or its failure is complete."""
         error, response = self._flow.error, self._flow.response
-        sent_bytes = self.meter.sent_bytes
+        sent_bytes = self.sent_bytes
         if not sent_bytes and not error and response is not None and response.raw_content:
             sent_bytes = len(response.raw_content)  # collected, and sent in one lump now
         killed = error is not None and error.msg == mflow.Error.KILLED_MESSAGE
@@ -43,7 +45,7 @@ class Passing:
             exchange=self._exchange,
             rule=self._rule,
             asked_bytes_per_s=None,
-            measured_bytes_per_s=self.meter.bytes_per_s,
+            measured_bytes_per_s=self.bytes_per_s,
             sent_bytes=sent_bytes,
             waited_s=0.0,
             duration_s=now - self._opened,

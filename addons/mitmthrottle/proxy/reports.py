@@ -42,7 +42,8 @@ class Reports:
         exchange = exchange_of(flow, 0, elapsed_s)
         if exchange.host != PAGE_HOST:
             self.watchers.unconcerned(flow, exchange)
-            self.passes(flow, exchange, None, version)
+            self.unmatched += 1
+            self._passing[flow.id] = Passing(flow, exchange, None, version, self._now())
 
     def decided(self, flow: http.HTTPFlow, exchange: Exchange, decision: Decision) -> None:
         self.watchers.decided(flow, exchange, decision)

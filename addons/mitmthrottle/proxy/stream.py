@@ -151,7 +151,7 @@ class PacedStream(Surrounded):
     def _state_counted_response_body(self, event: events.Event) -> layer.CommandGenerator[None]:
         """Like `state_stream_response_body`: somebody watches, and nothing is held."""
         if self._passing is not None and isinstance(event, http_events.ResponseData):
-            self._passing.meter.passed(len(event.data), self.engine.now())
+            self._passing.passed(len(event.data), self.engine.now())
         return self.state_stream_response_body(event)  # type: ignore[no-any-return]  # see above
 
     def handle_protocol_error(

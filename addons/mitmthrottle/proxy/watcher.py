@@ -23,6 +23,8 @@ if TYPE_CHECKING:
 
 logger = logging.getLogger(__name__)
 
+NO_RULE = Decision(None)
+
 
 class Watcher:
     """Told of everything, in the event loop: return soon and never wait. Override what you need."""
@@ -63,6 +65,9 @@ class Watchers(Watcher):
     def __init__(self) -> None:
         self.faults: Counter[str] = Counter()  # by watcher and what it was told
         self._all: list[Watcher] = []
+        # Those who listen to what comes with each response; it is told without a detour.
+        self._to_decisions: list[Watcher] = []
+        self._to_ends: list[Watcher] = []
 
     @property
     def wants_unmatched(self) -> bool:  # type: ignore[override]  # read-only here
@@ -73,6 +78,10 @@ class Watchers(Watcher):
 
     def add(self, watcher: Watcher) -> None:
         self._all.append(watcher)
+        if type(watcher).decided is not Watcher.decided:
+            self._to_decisions.append(watcher)
+        if type(watcher).ended is not Watcher.ended:
+            self._to_ends.append(watcher)
 
     def policy_in_force(self, policy: Policy, path: Path | None, reloads: int) -> None:
         self._tell(lambda each: each.policy_in_force(policy, path, reloads), "policy_in_force")
@@ -81,18 +90,30 @@ class Watchers(Watcher):
         self._tell(lambda each: each.policy_refused(error), "policy_refused")
 
     def decided(self, flow: http.HTTPFlow, exchange: Exchange, decision: Decision) -> None:
-        self._tell(lambda each: each.decided(flow, exchange, decision), "decided")
+        for watcher in self._to_decisions:
+            try:
+                watcher.decided(flow, exchange, decision)
+            except Exception:  # see the rule above
+                self._fault(watcher, "decided")
 
     def unconcerned(self, flow: http.HTTPFlow, exchange: Exchange) -> None:
         """`decided` for those who want to know of what no rule could match."""
-        nothing = Decision(None)
-        self._tell(lambda each: each.decided(flow, exchange, nothing), "decided", wanted=True)
+        for watcher in self._to_decisions:
+            if watcher.wants_unmatched:
+                try:
+                    watcher.decided(flow, exchange, NO_RULE)
+                except Exception:  # see the rule above
+                    self._fault(watcher, "decided")
 
     def began(self, held: Held) -> None:
         self._tell(lambda each: each.began(held), "began")
 
     def ended(self, record: Record) -> None:
-        self._tell(lambda each: each.ended(record), "ended")
+        for watcher in self._to_ends:
+            try:
+                watcher.ended(record)
+            except Exception:  # see the rule above
+                self._fault(watcher, "ended")
 
     def failed(self, what: str) -> None:
         self._tell(lambda each: each.failed(what), "failed")
@@ -100,15 +121,16 @@ class Watchers(Watcher):
     def stopped(self) -> None:
         self._tell(lambda each: each.stopped(), "stopped")
 
-    def _tell(self, tell: Callable[[Watcher], None], what: str, *, wanted: bool = False) -> None:
-        """`wanted`: only to those who want to know of unmatched responses."""
+    def _tell(self, tell: Callable[[Watcher], None], what: str) -> None:
         for watcher in self._all:
-            if wanted and not watcher.wants_unmatched:
-                continue
             try:
                 tell(watcher)
             except Exception:  # see the rule above
-                fault = f"{type(watcher).__name__}.{what}"
-                self.faults[fault] += 1
-                if self.faults[fault] == 1:
-                    logger.exception("mitmthrottle: %s failed; said once", fault)
+                self._fault(watcher, what)
+
+    def _fault(self, watcher: Watcher, what: str) -> None:
+        """To be called in an `except`."""
+        fault = f"{type(watcher).__name__}.{what}"
+        self.faults[fault] += 1
+        if self.faults[fault] == 1:
+            logger.exception("mitmthrottle: %s failed; said once", fault)

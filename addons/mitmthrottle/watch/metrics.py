@@ -51,7 +51,8 @@ class Metrics(Watcher):
     # -- what the throttle tells
 
     def ended(self, record: Record) -> None:
-        self._ended.count(record)
+        if record.rule is not None:
+            self._ended.count(record, record.rule)
 
     def failed(self, what: str) -> None:
         self._failures.inc()

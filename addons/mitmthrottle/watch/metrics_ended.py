@@ -104,10 +104,8 @@ class Ended(Collector):
         """A rule of the same name may share its rate now, or no longer."""
         self._known.clear()
 
-    def count(self, record: Record) -> None:
-        rule = record.rule
-        if rule is None:
-            return
+    def count(self, record: Record, rule: Rule) -> None:
+        """One more body that this rule has slowed."""
         found = (rule.name, record.content, record.kind, record.direction, record.outcome)
         series = self._known.get(found)
         if series is None:

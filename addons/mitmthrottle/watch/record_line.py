@@ -10,6 +10,8 @@ from json.encoder import encode_basestring_ascii as quoted
 
 from mitmthrottle.proxy.record import Record
 
+NULL = "null"
+
 
 def line_of(record: Record) -> bytes:
     """With its newline; ASCII only, so that no reader stumbles over what was in a URL.
@@ -17,39 +19,33 @@ def line_of(record: Record) -> bytes:
     Put together by hand, since there is one for each response: a dictionary and its encoder take
     four times as long.
     """
-    exchange, rule, measured = record.exchange, record.rule, record.measured_bytes_per_s
+    exchange, rule = record.exchange, record.rule
+    client, user, kind = exchange.client_address, exchange.user, record.content
+    status, asked, measured = exchange.status, record.asked_bytes_per_s, record.measured_bytes_per_s
     return (
         f'{{"time":{record.time:.6f}'
         f',"kind":"{record.kind}"'
         f',"direction":"{record.direction}"'
         f',"flow":{quoted(record.flow_id)}'
-        f',"client":{_text(exchange.client_address)}'
-        f',"user":{_text(exchange.user)}'
-        f',"method":{_text(None if exchange.opaque else exchange.method)}'
+        f',"client":{NULL if client is None else quoted(client)}'
+        f',"user":{NULL if user is None else quoted(user)}'
+        f',"method":{NULL if exchange.opaque else quoted(exchange.method)}'
         f',"scheme":{quoted(exchange.scheme)}'
         f',"host":{quoted(exchange.host)}'
         f',"port":{exchange.port}'
-        f',"path":{_text(None if exchange.opaque else _valid(exchange.path))}'
-        f',"content":{_text(record.content)}'
-        f',"status":{_number(exchange.status)}'
-        f',"rule":{_text(rule.name if rule else None)}'
-        f',"line":{_number(rule.line if rule else None)}'
-        f',"asked_bytes_per_s":{_number(record.asked_bytes_per_s)}'
-        f',"measured_bytes_per_s":{"null" if measured is None else f"{measured:.3f}"}'
+        f',"path":{NULL if exchange.opaque else quoted(_valid(exchange.path))}'
+        f',"content":{NULL if kind is None else quoted(kind)}'
+        f',"status":{NULL if status is None else status}'
+        f',"rule":{NULL if rule is None else quoted(rule.name)}'
+        f',"line":{NULL if rule is None else rule.line}'
+        f',"asked_bytes_per_s":{NULL if asked is None else asked}'
+        f',"measured_bytes_per_s":{NULL if measured is None else f"{measured:.3f}"}'
         f',"bytes":{record.sent_bytes}'
         f',"waited_s":{record.waited_s:.6f}'
         f',"duration_s":{record.duration_s:.6f}'
         f',"outcome":{quoted(record.outcome)}'
         f',"version":{quoted(record.version)}}}\n'
     ).encode("ascii")
-
-
-def _text(text: str | None) -> str:
-    return "null" if text is None else quoted(text)
-
-
-def _number(number: float | None) -> str:
-    return "null" if number is None else repr(number)
 
 
 def _valid(text: str) -> str:
