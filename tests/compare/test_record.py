@@ -9,7 +9,7 @@ from typing import Any
 from mitmthrottle.compare.record import assign, read_record
 from mitmthrottle.policy import Exchange, parse_policy
 from mitmthrottle.proxy.record import Record
-from mitmthrottle.watch.record_line import fields_of
+from mitmthrottle.watch.record_line import line_of
 
 from .made import request
 
@@ -36,7 +36,7 @@ def row(at_s: float, url_path: str, **more: Any) -> dict[str, Any]:
         duration_s=1.1,
         outcome="complete",
     )
-    return {**fields_of(record), **more}
+    return {**json.loads(line_of(record)), **more}
 
 
 def written(folder: Path, *rows: dict[str, Any]) -> Path:
