@@ -42,6 +42,7 @@ class Probe:
                     "fds": len(os.listdir("/proc/self/fd")),  # noqa: PTH208  (cheaper)
                     "rss_bytes": _resident_bytes(),
                     # With those that the collector passes over, see proxy/pauses.py.
+                    "frozen": gc.get_freeze_count(),
                     "objects": len(gc.get_objects()) + gc.get_freeze_count(),
                 }
                 file.write(json.dumps(line) + "\n")

@@ -108,12 +108,12 @@ def classify(
     `head` is the body's first bytes (512 are enough; b"" for an empty body). With head None
     (not yet seen) the path is asked at once: a caller who can wait asks `needs_first_bytes`.
     """
-    mime = mime_type(content_type)
-    if mime == BYTE_RANGES:
-        mime = type_of_part(content_type, head) or ""
+    told = kind_by_type(content_type)
+    if mime_type(content_type) == BYTE_RANGES:
+        told = kind_by_type(type_of_part(content_type, head))
         head = _after_part_head(head)
-    if mime not in SAYS_NOTHING:
-        return kind_of_type(mime)
+    if told != "unknown":
+        return told
     wanted = _destination(sec_fetch_dest)
     if wanted is not None:
         return wanted

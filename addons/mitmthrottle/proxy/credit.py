@@ -152,7 +152,7 @@ class Credited(Http2Connection):
             self.h2_conn.local_settings.acknowledge()
         else:
             # Nothing is to be seen to here, so that nobody comes by here.
-            self.handle_h2_event = super().handle_h2_event  # type: ignore[method-assign]
+            self.handle_h2_event = super().handle_h2_event  # type: ignore[method-assign]  # on purpose
 
     def own_stream_id(self, stream_id: int) -> int | None:
         """This connection's id of a stream; None if it has none (any more)."""

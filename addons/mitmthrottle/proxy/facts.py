@@ -21,6 +21,7 @@ from mitmthrottle.policy import Exchange
 PAGE_HOST = "throttle.proxy"
 """The name under which the proxy itself answers, with the live page: no rule concerns it."""
 LENGTHS_OF_NAMES = {len(b"content-type"), len(b"content-length"), len(b"transfer-encoding")}
+"""Of the headers that tell of a body: most others differ in that already"""
 AUTHORITY_FIRST = (b"HTTP/2.0", b"HTTP/3")
 """Where a request's authority counts before its Host header, as for mitmproxy"""
 
@@ -80,7 +81,9 @@ class RequestHeaders(Mapping[str, str]):
     def __getitem__(self, name: str) -> str:
         return self._read()[name]
 
-    def get[T](self, name: str, default: T | None = None) -> str | T | None:  # type: ignore[override]
+    def get[T](  # type: ignore[override]  # Mapping's has overloads, this means the same
+        self, name: str, default: T | None = None
+    ) -> str | T | None:
         """Without reading all: mostly one name is asked for, and not there."""
         if self._found is not None:
             return self._found.get(name, default)

@@ -8,7 +8,6 @@ from __future__ import annotations
 from typing import Literal, NamedTuple
 
 from mitmthrottle.policy import Exchange, Kind, Rule
-from mitmthrottle.policy.content import kind_by_type
 from mitmthrottle.policy.facts import Facts
 
 type RecordKind = Literal["response", "upload", "opaque", "websocket"]
@@ -45,9 +44,4 @@ class Record(NamedTuple):
     @property
     def content(self) -> Kind | None:
         """photo, video, audio, websocket; None for anything else."""
-        exchange = self.exchange
-        if not (exchange.websocket or exchange.opaque):
-            known = kind_by_type(exchange.content_type)
-            if known != "unknown":
-                return known
-        return Facts(exchange).kind
+        return Facts(self.exchange).kind
