@@ -1,7 +1,8 @@
 """`throttle_log=FILE`: a line of JSON for each response, also for those that no rule slows.
 
-Rule: the log never holds up a flow. Lines are written a few times a second by another thread; a
-disk that is full or slow costs lines, which is said once and counted, and nothing else.
+Rule: the log never holds up a flow. Lines are written by another thread, some at a time as the
+log is told of them; a disk that is full or slow costs lines, which is said once and counted, and
+nothing else.
 """
 
 from __future__ import annotations
@@ -21,9 +22,8 @@ from mitmthrottle.watch.record_line import line_of
 
 logger = logging.getLogger(__name__)
 
-FLUSH_S = 0.2
-MOST_WAITING = 20_000  # records, 40 MB or so: a disk that hangs must not fill the memory
-MOST_AT_ONCE = 1000  # made into lines, which takes 4 ms
+WRITE_EVERY_S = 1.0
+MOST_WAITING = 20_000  # lines, 10 MB or so: a disk that hangs must not fill the memory
 
 
 class Log(Watcher):
@@ -32,8 +32,8 @@ class Log(Watcher):
     def __init__(self) -> None:
         self.lost = 0  # lines that could not be written
         self._file: LogFile | None = None
-        self._waiting: list[Record] = []
-        self._task: asyncio.Task[None] | None = None
+        self._waiting: list[bytes] = []
+        self._writing: asyncio.Task[None] | None = None
         self._said = False
         self._done = False
 
@@ -102,45 +102,37 @@ class Log(Watcher):
         if len(self._waiting) >= MOST_WAITING:
             self._lose(1, f"{self._file.path} takes no lines")
             return
-        self._waiting.append(record)
+        try:
+            # Here, for in a thread it would take turns with everything.
+            self._waiting.append(line_of(record))
+        except Exception as fault:
+            self._lose(1, f"a line could not be made: {fault!r}")
+            return
         if self._done:  # the proxy stops: nobody will come round again
             self._flush()
-        elif self._task is None or self._task.done():
-            self._task = asyncio.get_running_loop().create_task(
-                self._flush_later(), name="mitmthrottle log"
+        elif self._writing is None or self._writing.done():
+            self._writing = asyncio.get_running_loop().create_task(
+                self._write(), name="mitmthrottle log"
             )
 
     # -- writing
 
-    async def _flush_later(self) -> None:
+    async def _write(self) -> None:
         while self._waiting:
-            await asyncio.sleep(FLUSH_S)
-            await self._write_waiting()
-
-    async def _write_waiting(self) -> None:
-        file, records = self._file, self._waiting[:MOST_AT_ONCE]
-        del self._waiting[:MOST_AT_ONCE]
-        if file is not None:
-            # Together, since one after another is made in a third of the time that it takes each
-            # between other things; and here, for in a thread it would take turns with everything.
-            lines = self._lines(records)
-            self._tell(await asyncio.to_thread(_write, file, lines), file, len(lines))
+            file, lines = self._file, self._take()
+            if file is not None:
+                self._tell(await asyncio.to_thread(_write, file, lines), file, len(lines))
+            # Seldom: each time, the thread and the proxy wait for each other at several places.
+            await asyncio.sleep(WRITE_EVERY_S)
 
     def _flush(self) -> None:
         """Here and now, waiting for the disk."""
-        file, records = self._file, self._waiting
-        self._waiting = []
-        if file is not None and records:
-            lines = self._lines(records)
+        file, lines = self._file, self._take()
+        if file is not None and lines:
             self._tell(_write(file, lines), file, len(lines))
 
-    def _lines(self, records: list[Record]) -> list[bytes]:
-        lines = []
-        for record in records:
-            try:
-                lines.append(line_of(record))
-            except Exception as fault:  # ours: the others are not to be lost with it
-                self._lose(1, f"a line could not be made: {fault!r}")
+    def _take(self) -> list[bytes]:
+        lines, self._waiting = self._waiting, []
         return lines
 
     def _tell(self, error: OSError | None, file: LogFile, lines: int) -> None:
