@@ -115,6 +115,19 @@ def test_what_is_so_now() -> None:
         assert value(found, "responses_total", **done) == 1
 
 
+def test_what_has_just_ended_is_counted_before_it_is_told() -> None:
+    with wire(SLOW) as w:
+        metrics = Metrics(w.addon, Log())
+        w.addon.watch(metrics)
+        w.addon.watchers.tell_later(lambda delay_s, tell: None)
+        w.request(GET)
+        w.respond(HEAD_20K)
+        w.respond(BODY)
+        w.pass_time(3)
+        done = {"rule": "photos", "content": "photo", "outcome": "complete"}
+        assert value(samples(metrics), "responses_total", **done) == 1
+
+
 def test_reloads_and_errors_are_counted() -> None:
     with wire(SLOW) as w:
         log = Log()

@@ -211,7 +211,6 @@ def through_proxy(page: Page, **request: object) -> tflow.HTTPFlow:  # type: ign
     flow.request.headers["host"] = "throttle.proxy"
     flow.client_conn.peername = ("127.0.0.1", 50_000)
     flow.live = True
-    page.requestheaders(flow)
     asyncio.run(page.request(flow))
     return flow
 
@@ -245,10 +244,18 @@ def test_other_hosts_are_left_alone() -> None:
     with page_of() as (_, page):
         flow = tflow.tflow(req=tutils.treq(host="throttle.proxy.example"))
         flow.live = True
-        page.requestheaders(flow)
         assert page.request(flow) is None
         assert flow.response is None
         assert ask(page, "/api/state").json()["totals"]["requests"] == 1
+
+
+def test_what_has_just_ended_is_shown() -> None:
+    with page_of() as (connection, page):
+        connection.addon.watchers.tell_later(lambda delay_s, tell: None)
+        connection.request("GET http://photos.example/ HTTP/1.1\nHost: photos.example\n\n")
+        connection.respond("HTTP/1.1 200 OK\nContent-Length: 2\n\nok")
+        (row,) = ask(page, "/api/state").json()["decisions"]
+        assert (row["outcome"], row["bytes"]) == ("complete", 2)
 
 
 # -- the listener

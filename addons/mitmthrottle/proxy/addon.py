@@ -6,6 +6,7 @@ works.
 
 from __future__ import annotations
 
+import asyncio
 import logging
 import os
 from collections.abc import Sequence
@@ -137,6 +138,7 @@ class Throttle:
 
     def running(self) -> None:
         self._running = True
+        self.watchers.tell_later(asyncio.get_running_loop().call_later)
         if self._path is not None and self.control.policy is not None:
             self._use(self.control.effective())
             self._watch(self._path)
@@ -148,6 +150,7 @@ class Throttle:
     def done(self) -> None:
         self._running = False
         self._stop()
+        self.watchers.tell_later(None)  # nobody comes round again
 
     def _use(self, policy: Policy) -> None:
         """Slow by this policy from now on."""

@@ -133,12 +133,12 @@ class Engine:
         response = flow.response
         if response is None:
             return
-        if not self.concerns(flow):
-            # Not even looked at, unless somebody wants to know.
-            if self.reports.watchers.wants_unmatched:
-                self.reports.unconcerned(flow, self.elapsed_s, self.version)
-            else:
-                self.reports.unmatched += 1
+        host = host_of(flow)
+        if host == PAGE_HOST:
+            return
+        if not self._decider.might_match_host(host):
+            now = self.now()
+            self.reports.unconcerned(flow, now, now - self.policy_started, self.version)
             return
         exchange = exchange_of(flow, self._next_serial(), self.elapsed_s)
         blocked_by = self._blocked.pop(flow.id, None) if self._blocked else None

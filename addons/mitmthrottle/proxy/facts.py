@@ -26,10 +26,12 @@ AUTHORITY_FIRST = (b"HTTP/2.0", b"HTTP/3")
 """Where a request's authority counts before its Host header, as for mitmproxy"""
 
 
-def exchange_of(flow: http.HTTPFlow, serial: int, elapsed_s: float) -> Exchange:
+def exchange_of(
+    flow: http.HTTPFlow, serial: int, elapsed_s: float, unix_time: float | None = None
+) -> Exchange:
     """The exchange so far: before the response's headers, or after them.
 
-    `elapsed_s` is counted from the policy's start.
+    `elapsed_s` is counted from the policy's start; without a `unix_time` it is now.
     """
     request, response, peername = flow.request, flow.response, flow.client_conn.peername
     data = request.data  # mitmproxy's properties decode it likewise, with a step for each
@@ -51,7 +53,7 @@ def exchange_of(flow: http.HTTPFlow, serial: int, elapsed_s: float) -> Exchange:
         client_address=peername[0] if peername else None,
         user=credentials[0] if credentials else None,
         websocket=status == 101 and request.headers.get("upgrade", "").lower() == "websocket",
-        time=time.time(),
+        time=time.time() if unix_time is None else unix_time,
         elapsed_s=elapsed_s,
         serial=serial,
     )

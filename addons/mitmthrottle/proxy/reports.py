@@ -13,11 +13,9 @@ from mitmproxy import http
 
 from mitmthrottle.policy import Decision, Exchange, Rule
 
-from .facts import PAGE_HOST, exchange_of
 from .held import Held
 from .mark import Marks
 from .passing import Passing
-from .record import Record
 from .watcher import Watchers
 
 logger = logging.getLogger(__name__)
@@ -37,13 +35,13 @@ class Reports:
 
     # -- decisions
 
-    def unconcerned(self, flow: http.HTTPFlow, elapsed_s: float, version: str) -> None:
-        """No rule could match its host, and somebody wants to know."""
-        exchange = exchange_of(flow, 0, elapsed_s)
-        if exchange.host != PAGE_HOST:
-            self.watchers.unconcerned(flow, exchange)
-            self.unmatched += 1
-            self._passing[flow.id] = Passing(flow, exchange, None, version, self._now())
+    def unconcerned(self, flow: http.HTTPFlow, now: float, elapsed_s: float, version: str) -> None:
+        """No rule could match its host."""
+        self.unmatched += 1
+        if self.watchers.wants_unmatched:
+            passing = Passing(flow, None, None, version, now, elapsed_s)
+            self._passing[flow.id] = passing
+            self.watchers.unconcerned(passing)
 
     def decided(self, flow: http.HTTPFlow, exchange: Exchange, decision: Decision) -> None:
         self.watchers.decided(flow, exchange, decision)
@@ -57,7 +55,8 @@ class Reports:
         if rule is None:
             self.unmatched += 1
         if rule is not None or self.watchers.wants_unmatched:
-            self._passing[flow.id] = Passing(flow, exchange, rule, version, self._now())
+            passing = Passing(flow, exchange, rule, version, self._now(), exchange.elapsed_s)
+            self._passing[flow.id] = passing
 
     def passing(self, flow: http.HTTPFlow) -> Passing | None:
         """Its response, if it is one that is only looked at."""
@@ -66,7 +65,9 @@ class Reports:
     def has_passed(self, flow: http.HTTPFlow) -> None:
         """mitmproxy has the whole response, or it has failed."""
         if self._passing and (passing := self._passing.pop(flow.id, None)):
-            self._tell(passing.record(self._now()))
+            if passing.rule is not None:
+                self.counts[passing.outcome] += 1
+            self.watchers.ended(passing.over(self._now()))
 
     # -- bodies in the throttle's hands
 
@@ -79,14 +80,11 @@ class Reports:
         record = held.record(outcome)
         if record.rule is None:
             self.unmatched += 1
-        self._tell(record)
-        if held.flow is not None and record.rule is not None and not record.rule.then.pass_:
-            self.marks.ended(held.flow, record.rule, record)
-
-    def _tell(self, record: Record) -> None:
-        if record.rule is not None:
+        else:
             self.counts[record.outcome] += 1
         self.watchers.ended(record)
+        if held.flow is not None and record.rule is not None and not record.rule.then.pass_:
+            self.marks.ended(held.flow, record.rule, record)
 
     # -- errors of ours
 

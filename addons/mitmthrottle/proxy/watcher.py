@@ -1,7 +1,8 @@
 """Who is told what happens: the log, the metrics, the page.
 
 Rule: a watcher looks on. What goes wrong in one is logged once and counted, and never reaches
-a flow or another watcher.
+a flow or another watcher; and what need not be told at once is told when there is more of it, for
+one thing after another takes a third of the time that each takes between other things.
 """
 
 from __future__ import annotations
@@ -16,6 +17,7 @@ from mitmproxy import http
 
 from mitmthrottle.policy import Decision, Exchange, Policy, PolicyError
 
+from .passing import Passing
 from .record import Record
 
 if TYPE_CHECKING:
@@ -23,7 +25,13 @@ if TYPE_CHECKING:
 
 logger = logging.getLogger(__name__)
 
+type Later = Callable[[float, Callable[[], None]], object]
+"""Calls something after so many seconds, as an event loop's `call_later` does."""
+
 NO_RULE = Decision(None)
+TELL_EVERY_S = 0.2
+MOST_UNTOLD = 250
+"""ends: told in 5 ms or so, in which no piece of any response leaves"""
 
 
 class Watcher:
@@ -50,7 +58,7 @@ class Watcher:
 
     def ended(self, record: Record) -> None:
         """A body has ended, however it did; also one that no rule slowed, if anybody wanted to be
-        told of it when it began."""
+        told of it when it began.  Told within `TELL_EVERY_S`."""
 
     def failed(self, what: str) -> None:
         """An error of ours: that exchange goes on unthrottled."""
@@ -67,7 +75,10 @@ class Watchers(Watcher):
         self._all: list[Watcher] = []
         # Those who listen to what comes with each response; it is told without a detour.
         self._to_decisions: list[Watcher] = []
+        self._to_beginnings: list[Watcher] = []
         self._to_ends: list[Watcher] = []
+        self._later: Later | None = None
+        self._untold: list[Record | Passing] = []
 
     @property
     def wants_unmatched(self) -> bool:  # type: ignore[override]  # read-only here
@@ -77,11 +88,53 @@ class Watchers(Watcher):
         return False
 
     def add(self, watcher: Watcher) -> None:
+        self.catch_up()
         self._all.append(watcher)
-        if type(watcher).decided is not Watcher.decided:
-            self._to_decisions.append(watcher)
-        if type(watcher).ended is not Watcher.ended:
-            self._to_ends.append(watcher)
+        kind = type(watcher)
+        for listeners, listens in (
+            (self._to_decisions, kind.decided is not Watcher.decided),
+            (self._to_beginnings, kind.began is not Watcher.began),
+            (self._to_ends, kind.ended is not Watcher.ended),
+        ):
+            if listens:
+                listeners.append(watcher)
+
+    # -- ends, some at a time
+
+    def tell_later(self, later: Later | None) -> None:
+        """From now on ends may wait for each other; None: they are told at once again."""
+        self._later = later
+        self.catch_up()
+
+    def ended(self, what: Record | Passing) -> None:
+        if not self._to_ends:
+            return
+        untold = self._untold
+        untold.append(what)
+        if self._later is None or len(untold) >= MOST_UNTOLD:
+            self.catch_up()
+        elif len(untold) == 1:
+            self._later(TELL_EVERY_S, self.catch_up)
+
+    def catch_up(self) -> None:
+        """Tell all that has ended so far; to be called before what watchers know is asked for."""
+        if not self._untold:
+            return
+        untold, self._untold = self._untold, []
+        records = []
+        for what in untold:
+            try:
+                records.append(what.record() if isinstance(what, Passing) else what)
+            except Exception:  # see the rule above
+                self._fault(what, "record")
+        for watcher in self._to_ends:
+            for record in records:
+                try:
+                    watcher.ended(record)
+                except Exception:  # see the rule above
+                    self._fault(watcher, "ended")
+
+    # -- everything else, at once
 
     def policy_in_force(self, policy: Policy, path: Path | None, reloads: int) -> None:
         self._tell(lambda each: each.policy_in_force(policy, path, reloads), "policy_in_force")
@@ -96,24 +149,21 @@ class Watchers(Watcher):
             except Exception:  # see the rule above
                 self._fault(watcher, "decided")
 
-    def unconcerned(self, flow: http.HTTPFlow, exchange: Exchange) -> None:
+    def unconcerned(self, passing: Passing) -> None:
         """`decided` for those who want to know of what no rule could match."""
         for watcher in self._to_decisions:
             if watcher.wants_unmatched:
                 try:
-                    watcher.decided(flow, exchange, NO_RULE)
+                    watcher.decided(passing.flow, passing.exchange, NO_RULE)
                 except Exception:  # see the rule above
                     self._fault(watcher, "decided")
 
     def began(self, held: Held) -> None:
-        self._tell(lambda each: each.began(held), "began")
-
-    def ended(self, record: Record) -> None:
-        for watcher in self._to_ends:
+        for watcher in self._to_beginnings:
             try:
-                watcher.ended(record)
+                watcher.began(held)
             except Exception:  # see the rule above
-                self._fault(watcher, "ended")
+                self._fault(watcher, "began")
 
     def failed(self, what: str) -> None:
         self._tell(lambda each: each.failed(what), "failed")
@@ -122,15 +172,16 @@ class Watchers(Watcher):
         self._tell(lambda each: each.stopped(), "stopped")
 
     def _tell(self, tell: Callable[[Watcher], None], what: str) -> None:
+        self.catch_up()  # in the order in which it was so
         for watcher in self._all:
             try:
                 tell(watcher)
             except Exception:  # see the rule above
                 self._fault(watcher, what)
 
-    def _fault(self, watcher: Watcher, what: str) -> None:
+    def _fault(self, who: object, what: str) -> None:
         """To be called in an `except`."""
-        fault = f"{type(watcher).__name__}.{what}"
+        fault = f"{type(who).__name__}.{what}"
         self.faults[fault] += 1
         if self.faults[fault] == 1:
             logger.exception("mitmthrottle: %s failed; said once", fault)

@@ -25,6 +25,7 @@ class Metrics(Watcher):
 
     def __init__(self, throttle: Throttle, log: Log) -> None:
         self.registry = CollectorRegistry()
+        self._throttle = throttle
         self._ended = Ended()
         self._failures = Counter(
             "mitmthrottle_failures",
@@ -45,6 +46,7 @@ class Metrics(Watcher):
 
     def exposition(self, accept: str = "") -> tuple[bytes, str]:
         """The body and its content type, in the format that an Accept header asks for."""
+        self._throttle.watchers.catch_up()
         encode, content_type = choose_encoder(accept)
         return encode(self.registry), content_type
 

@@ -65,7 +65,6 @@ class Page:
         self._sampling: asyncio.Task[None] | None = None
         self._telling: asyncio.Task[None] | None = None
         self._own: set[tuple[str, int]] = set()  # where our own connections to ourselves come from
-        self._asked_for: set[str] = set()  # flows to `throttle.proxy` whose request is not complete
         self._address: Address | None = None
         self._replacing: asyncio.Task[None] | None = None
         self.app = application(
@@ -199,6 +198,7 @@ class Page:
 
     def _take_sample(self, now: float) -> None:
         live, engine = self._live, self._throttle.engine
+        self._throttle.watchers.catch_up()
         ended, live.just_ended = live.just_ended, JustEnded()
         totals = {name: tally.ended_bytes for name, tally in live.rules.items()}
         self._samples.take(now, engine.active() if engine else (), totals, ended)
@@ -206,26 +206,17 @@ class Page:
 
     # -- mitmproxy's hooks
 
-    def requestheaders(self, flow: http.HTTPFlow) -> None:
+    def request(self, flow: http.HTTPFlow) -> Coroutine[None, None, None] | None:
         host = host_of(flow)
         if host == PAGE_HOST:
-            self._asked_for.add(flow.id)
-        else:
-            self._live.asked(host)
-
-    def request(self, flow: http.HTTPFlow) -> Coroutine[None, None, None] | None:
-        if not self._asked_for or flow.id not in self._asked_for:
-            return None  # without a coroutine: every request comes by
-        self._asked_for.discard(flow.id)
-        return self._answer(flow)
+            return self._answer(flow)
+        self._live.asked(host)
+        return None  # without a coroutine: every request comes by
 
     async def _answer(self, flow: http.HTTPFlow) -> None:
         if flow.live and not flow.error and not flow.response:
             await serve(self.app, flow)
             asyncio.get_running_loop().call_later(HIDE_AFTER_S, _hide, flow)
-
-    def error(self, flow: http.HTTPFlow) -> None:
-        self._asked_for.discard(flow.id)
 
     def server_connected(self, data: ServerConnectionHookData) -> None:
         """Somebody may reach the listener through the proxy, and would seem to be local."""
@@ -261,6 +252,7 @@ class Page:
         ]
 
     def _state(self, reading: Reading) -> State:
+        self._throttle.watchers.catch_up()
         self._live.looked_at()
         self._members.looked_at()
         return self._view.state(reading)

@@ -9,8 +9,8 @@ from __future__ import annotations
 import math
 import time
 from collections import Counter, OrderedDict, deque
-from collections.abc import Callable
-from dataclasses import dataclass, replace
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 from mitmproxy import http
@@ -38,22 +38,6 @@ should not be slower for being looked at."""
 
 
 @dataclass(slots=True)
-class Row:
-    """One response (or relayed connection), what was decided of it, and its end."""
-
-    flow_id: str
-    exchange: Exchange
-    rule: Rule | None
-    undecided: str = ""
-    """what is waited for, for people"""
-    record: Record | None = None
-    why: tuple[WhyNot, ...] | None = None
-    """worked out once asked for"""
-    would_match: str | None = None
-    """likewise: the rule that holds by now, where none did then"""
-
-
-@dataclass(slots=True)
 class Tally:
     """Of one rule."""
 
@@ -68,12 +52,37 @@ class ClientTally:
 
     address: str
     user: str | None
-    user_agent: tuple[str, str] = ("", "")
-    """with Sec-CH-UA-Mobile: what tells the device"""
+    headers: Mapping[str, str] = field(default_factory=dict)
+    """of its newest request; read when somebody asks"""
     decided: int = 0
     matched: int = 0
     ended_bytes: int = 0
     last: float = 0.0
+    _user_agent: tuple[str, str] = ("", "")
+
+    @property
+    def user_agent(self) -> tuple[str, str]:
+        """The last that it has named, with Sec-CH-UA-Mobile: what tells the device."""
+        if user_agent := self.headers.get("user-agent"):
+            self._user_agent = user_agent, self.headers.get("sec-ch-ua-mobile", "")
+        return self._user_agent
+
+
+@dataclass(slots=True)
+class Row:
+    """One response (or relayed connection), what was decided of it, and its end."""
+
+    flow_id: str
+    exchange: Exchange
+    rule: Rule | None
+    client: ClientTally
+    undecided: str = ""
+    """what is waited for, for people"""
+    record: Record | None = None
+    why: tuple[WhyNot, ...] | None = None
+    """worked out once asked for"""
+    would_match: str | None = None
+    """likewise: the rule that holds by now, where none did then"""
 
 
 @dataclass(frozen=True, slots=True)
@@ -161,15 +170,16 @@ class Live(Watcher):
         elif decision.rule is None and decision.size_step is not None:
             row.undecided = "no rule yet: its size is not known"
         if decision.rule is not None:
-            self._matched(decision.rule, exchange)
+            self._matched(row, decision.rule)
         else:
             self._unmatched_left -= 1
             self.wants_unmatched &= self._unmatched_left > 0
 
     def began(self, held: Held) -> None:
         if held.kind in ("opaque", "websocket") and held.direction == "down" and held.rule:
-            self._row(held.flow_id, held.exchange).rule = held.rule
-            self._matched(held.rule, held.exchange)
+            row = self._row(held.flow_id, held.exchange)
+            row.rule = held.rule
+            self._matched(row, held.rule)
 
     def ended(self, record: Record) -> None:
         row = self.rows.get(record.flow_id)
@@ -178,7 +188,9 @@ class Live(Watcher):
         if record.rule is None:
             return
         self._tally(record.rule).ended_bytes += record.sent_bytes
-        self._client(record.exchange).ended_bytes += record.sent_bytes
+        client = row.client if row is not None else self._client(record.exchange)
+        client.ended_bytes += record.sent_bytes
+        client.last = self._now()
         self.just_ended.add(record)
 
     def failed(self, what: str) -> None:
@@ -191,19 +203,24 @@ class Live(Watcher):
 
     # -- bounded in everything
 
-    def _matched(self, rule: Rule, exchange: Exchange) -> None:
+    def _matched(self, row: Row, rule: Rule) -> None:
         self.matched += 1
         self._tally(rule).matched += 1
-        self._client(exchange).matched += 1
+        row.client.matched += 1
 
     def _tally(self, rule: Rule) -> Tally:
-        return self.rules.setdefault(rule.name, Tally())
+        tally = self.rules.get(rule.name)
+        if tally is None:
+            tally = self.rules[rule.name] = Tally()
+        return tally
 
     def _row(self, flow_id: str, exchange: Exchange) -> Row:
         row = self.rows.get(flow_id)
         if row is None:
-            row = self.rows[flow_id] = Row(flow_id, exchange, None)
-            self._client(exchange).decided += 1
+            client = self._client(exchange)
+            client.decided += 1
+            client.headers = exchange.request_headers
+            row = self.rows[flow_id] = Row(flow_id, exchange, None, client)
             if len(self.rows) > MOST_ROWS:
                 self.rows.popitem(last=False)
         return row
@@ -217,9 +234,6 @@ class Live(Watcher):
                 self.clients.popitem(last=False)
         self.clients.move_to_end(key)
         client.last = self._now()
-        headers = exchange.request_headers
-        if "user-agent" in headers:
-            client.user_agent = headers["user-agent"], headers.get("sec-ch-ua-mobile", "")
         return client
 
 
