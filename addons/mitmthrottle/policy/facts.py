@@ -8,7 +8,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Final
 
-from mitmthrottle.policy.content import Kind, classify, needs_first_bytes
+from mitmthrottle.policy.content import Kind, classify, kind_by_type, needs_first_bytes
 from mitmthrottle.policy.exchange import Exchange
 
 NO: Final = 0
@@ -23,12 +23,11 @@ _UNSEEN: Final = object()
 class Facts:
     """An exchange, and what was worked out about it so far (once for all rules)."""
 
-    __slots__ = ("_destination", "_kind", "exchange")
+    __slots__ = ("_kind", "_upload", "exchange")
 
     def __init__(self, exchange: Exchange, upload: bool = False) -> None:
         self.exchange = exchange
-        # what the response is wanted for says nothing of the request's body
-        self._destination = None if upload else exchange.request_headers.get("sec-fetch-dest")
+        self._upload = upload
         self._kind: object = _UNSEEN
 
     @property
@@ -52,12 +51,21 @@ class Facts:
             return False
         return needs_first_bytes(exchange.content_type, self._destination, exchange.head)
 
+    @property
+    def _destination(self) -> str | None:
+        if self._upload:
+            return None  # what the response is wanted for says nothing of the request's body
+        return self.exchange.request_headers.get("sec-fetch-dest")
+
     def _classify(self) -> Kind | None:
         exchange = self.exchange
         if exchange.websocket:
             return "websocket"
         if exchange.opaque:
             return None
+        told = kind_by_type(exchange.content_type)
+        if told != "unknown":
+            return told  # without a search for Sec-Fetch-Dest: most types tell
         return classify(
             exchange.content_type,
             self._destination,

@@ -49,6 +49,7 @@ class Engine:
         store: Store | None = None,
     ) -> None:
         self.clock = clock
+        self.now = clock.now
         self.schedule = clock.schedule
         self.store = store  # through which other processes share, if any do
         self.shared = Shared(store.parts if store else None)
@@ -224,9 +225,6 @@ class Engine:
                 held.ended("origin-gone")
 
     # -- what the bodies call
-
-    def now(self) -> float:
-        return self.clock.now()
 
     def unix_time(self) -> float:
         return time.time()

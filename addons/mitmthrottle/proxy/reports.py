@@ -31,7 +31,7 @@ class Reports:
         self.unmatched = 0  # responses that no rule has matched
         self.stopping = False
         self._now = now
-        self._passing: dict[str, Passing] = {}  # by flow
+        self.passing: dict[str, Passing] = {}  # responses that are only looked at, by flow
 
     # -- decisions
 
@@ -40,7 +40,7 @@ class Reports:
         self.unmatched += 1
         if self.watchers.wants_unmatched:
             passing = Passing(flow, None, None, version, now, elapsed_s)
-            self._passing[flow.id] = passing
+            self.passing[flow.id] = passing
             self.watchers.unconcerned(passing)
 
     def decided(self, flow: http.HTTPFlow, exchange: Exchange, decision: Decision) -> None:
@@ -56,15 +56,11 @@ class Reports:
             self.unmatched += 1
         if rule is not None or self.watchers.wants_unmatched:
             passing = Passing(flow, exchange, rule, version, self._now(), exchange.elapsed_s)
-            self._passing[flow.id] = passing
-
-    def passing(self, flow: http.HTTPFlow) -> Passing | None:
-        """Its response, if it is one that is only looked at."""
-        return self._passing.get(flow.id) if self._passing else None
+            self.passing[flow.id] = passing
 
     def has_passed(self, flow: http.HTTPFlow) -> None:
         """mitmproxy has the whole response, or it has failed."""
-        if self._passing and (passing := self._passing.pop(flow.id, None)):
+        if self.passing and (passing := self.passing.pop(flow.id, None)):
             if passing.rule is not None:
                 self.counts[passing.outcome] += 1
             self.watchers.ended(passing.over(self._now()))

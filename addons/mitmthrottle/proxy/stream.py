@@ -128,7 +128,8 @@ class PacedStream(Surrounded):
         if self.server_state == self.state_errored:
             self._end_all("stopped")  # killed by somebody else
         if self.response is None:
-            self._passing = self.engine.reports.passing(self.flow)
+            passing = self.engine.reports.passing
+            self._passing = passing.get(self.flow.id) if passing else None
             if self._passing and self.server_state == self.state_stream_response_body:
                 self.server_state = self._state_counted_response_body
             self._read_at_ease()

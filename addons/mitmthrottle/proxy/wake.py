@@ -145,10 +145,9 @@ class Clock:
         self._sleeping_until = -math.inf
         self._changed = asyncio.Event()
         self._loop = asyncio.get_running_loop()
+        self.now: Callable[[], float] = self._loop.time
+        """seconds; the loop's own function, since it is asked several times for each response"""
         self._task = self._loop.create_task(self._run(), name="mitmthrottle clock")
-
-    def now(self) -> float:
-        return self._loop.time()
 
     def wake_at(self, when: float, waker: Waker) -> None:
         """Wake that stream at this time of `now`'s clock.  Wakers may be woken early and often."""

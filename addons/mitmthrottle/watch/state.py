@@ -140,11 +140,13 @@ class Live(Watcher):
     def asked(self, host: str) -> None:
         """A request came: cheap, since every one does."""
         self.requests += 1
-        _count(self.hosts, host)
+        if host in self.hosts or len(self.hosts) < MOST_HOSTS:
+            self.hosts[host] += 1
 
     def distrusted(self, host: str) -> None:
         """A client has refused our certificate for this host."""
-        _count(self.untrusting, host)
+        if host in self.untrusting or len(self.untrusting) < MOST_HOSTS:
+            self.untrusting[host] += 1
 
     # -- told by the throttle
 
@@ -235,11 +237,6 @@ class Live(Watcher):
         self.clients.move_to_end(key)
         client.last = self._now()
         return client
-
-
-def _count(counter: Counter[str], host: str) -> None:
-    if host in counter or len(counter) < MOST_HOSTS:
-        counter[host] += 1
 
 
 def _text(path: Path | None) -> str | None:
