@@ -1,4 +1,4 @@
-"""What the kernel knows of a process: its memory, its TCP connections.
+"""What the kernel knows of a process: its state, memory, children, TCP connections.
 
 Rule: read from /proc, so nothing of the process itself is touched or asked.
 """
@@ -19,6 +19,39 @@ def resident_bytes(pid: int) -> int:
         if line.startswith("VmRSS:"):
             return int(line.split()[1]) * 1024
     raise ProcessLookupError(pid)
+
+
+def alive(pid: int) -> bool:
+    """Running, and not merely waiting for its parent to ask how it ended."""
+    try:
+        state = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0]
+    except FileNotFoundError:
+        return False
+    return state != "Z"
+
+
+def family(pid: int) -> dict[int, str]:
+    """The processes that come from this one, and their command lines."""
+    parents = {}
+    for path in Path("/proc").glob("[0-9]*"):
+        try:
+            # "pid (name) state parent …", and the name may hold anything
+            parents[int(path.name)] = int((path / "stat").read_text().rpartition(")")[2].split()[1])
+        except (OSError, ValueError):
+            continue  # it has ended meanwhile
+    found = {pid}
+    while more := {child for child, parent in parents.items() if parent in found} - found:
+        found |= more
+    return {each: name for each in found if (name := command_of(each))}
+
+
+def command_of(pid: int) -> str:
+    try:
+        return (
+            Path(f"/proc/{pid}/cmdline").read_bytes().replace(b"\0", b" ").decode(errors="replace")
+        )
+    except OSError:
+        return ""
 
 
 def connections(pid: int) -> list[tuple[int, int, str]]:

@@ -27,6 +27,7 @@ from mitmthrottle.lab.origin import Origin, running_origin
 from mitmthrottle.lab.site import media
 
 from .figures import Figures
+from .process import command_of, family
 
 pytestmark = pytest.mark.e2e
 
@@ -334,27 +335,3 @@ def test_a_signal_ends_everything_that_was_started(
         assert time.monotonic() < deadline, left
         time.sleep(0.1)
     assert list(short_path.iterdir()) == []
-
-
-def family(pid: int) -> dict[int, str]:
-    """The processes that come from this one, and their command lines."""
-    parents = {}
-    for path in Path("/proc").glob("[0-9]*"):
-        try:
-            # "pid (name) state parent …", and the name may hold anything
-            parents[int(path.name)] = int((path / "stat").read_text().rpartition(")")[2].split()[1])
-        except (OSError, ValueError):
-            continue  # it has ended meanwhile
-    found = {pid}
-    while more := {child for child, parent in parents.items() if parent in found} - found:
-        found |= more
-    return {each: name for each in found if (name := command_of(each))}
-
-
-def command_of(pid: int) -> str:
-    try:
-        return (
-            Path(f"/proc/{pid}/cmdline").read_bytes().replace(b"\0", b" ").decode(errors="replace")
-        )
-    except OSError:
-        return ""

@@ -24,7 +24,7 @@ from .figures import Figures
 from .http1 import Http1, http1
 from .http2 import Http2, http2
 from .odd import Odd, running_odd
-from .process import connections, connections_to, wait_for
+from .process import alive, connections, connections_to, wait_for
 
 pytestmark = pytest.mark.e2e
 
@@ -321,15 +321,6 @@ def begin_quick(lab: Lab, secure: bool) -> Http1:
     client.send("GET", "/endless.jpg")
     under_way(client)
     return client
-
-
-def alive(pid: int) -> bool:
-    """Running, and not merely waiting for its parent to ask how it ended."""
-    try:
-        state = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0]
-    except FileNotFoundError:
-        return False
-    return state != "Z"
 
 
 # -- nothing piles up

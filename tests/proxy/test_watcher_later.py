@@ -1,4 +1,4 @@
-"""Ends are told together a moment later: which of them, when, and as what."""
+"""Decisions and ends are told together a moment later: which of them, when, and as what."""
 
 from __future__ import annotations
 
@@ -45,11 +45,13 @@ def test_ends_are_told_together_and_soon() -> None:
         for request_text in (OTHER, OTHER, GET):
             w.clock.time += 1.0
             fetch(w, request_text)
-        assert len(notes.decisions) == 3
+        # What no rule could match is told at once to those who want to know, who may have enough.
+        assert notes.rules() == [None, None]
         assert not notes.records
         assert [delay_s for delay_s, _ in later.put_off] == [TELL_EVERY_S]
         w.clock.time += 1.0
         later.come()
+        assert notes.rules() == [None, None, "photos"]
         assert [record.rule is None for record in notes.records] == [True, True, False]
         # What they were and when, and not what is now.
         assert [record.duration_s for record in notes.records] == [
@@ -62,6 +64,19 @@ def test_ends_are_told_together_and_soon() -> None:
         fetch(w, GET)
         later.come()
         assert len(notes.records) == 4
+
+
+def test_who_catches_up_does_not_make_others_call_more_often() -> None:
+    with wire(SLOW) as w:
+        notes, later = watched(w, unmatched=True), Later(w)
+        for number in range(1, 4):
+            fetch(w)
+            w.addon.watchers.catch_up()
+            assert len(notes.records) == number
+            assert len(later.put_off) == 1
+        later.come()
+        fetch(w)
+        assert len(later.put_off) == 1
 
 
 def test_many_ends_are_not_kept_for_long(monkeypatch: pytest.MonkeyPatch) -> None:

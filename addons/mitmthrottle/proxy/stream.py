@@ -23,14 +23,13 @@ from mitmproxy.proxy.layers.http import _events as http_events
 from mitmproxy.proxy.layers.http._base import HttpEvent
 from mitmproxy.proxy.layers.http._hooks import HttpErrorHook
 
-from .around import Surrounded
+from .counted import CountedStream
 from .credit import SMALL_BYTES, Admit, Credit, GatedReader
 from .gate import Item, Mark
 
 if TYPE_CHECKING:
     from .held import Held
     from .paced import PacedResponse
-    from .passing import Passing
     from .upload import PacedUpload
 
 END_OF_MESSAGE = (http_events.RequestEndOfMessage, http_events.ResponseEndOfMessage)
@@ -52,13 +51,12 @@ BODY_FROM_CLIENT = (
 FROM_ORIGIN = (*BODY_FROM_ORIGIN, http_events.ResponseProtocolError)
 
 
-class PacedStream(Surrounded):
+class PacedStream(CountedStream):
     """One request and its response, each through a gate if a rule says so."""
 
     # Of the class until they are set: most streams never set one.
     response: PacedResponse | None = None
     upload: PacedUpload | None = None
-    _passing: Passing | None = None
     _made = False  # the response is not the origin's
     _origin_reader: GatedReader | None = None
     _client_reader: GatedReader | None = None
@@ -128,10 +126,7 @@ class PacedStream(Surrounded):
         if self.server_state == self.state_errored:
             self._end_all("stopped")  # killed by somebody else
         if self.response is None:
-            passing = self.engine.reports.passing
-            self._passing = passing.get(self.flow.id) if passing else None
-            if self._passing and self.server_state == self.state_stream_response_body:
-                self.server_state = self._state_counted_response_body
+            self.look_at_response()
             self._read_at_ease()
             if not event.end_stream and self.credits(self.context.server):
                 yield http.SendHttp(Admit(self.stream_id, None), self.context.server)
@@ -148,20 +143,6 @@ class PacedStream(Surrounded):
         # The headers wait for their turn, see `_pass_head`.
         self.server_state = self.state_stream_response_body
         return _nothing()
-
-    def _state_counted_response_body(self, event: events.Event) -> layer.CommandGenerator[None]:
-        """Like `state_stream_response_body`: somebody watches, and nothing is held."""
-        if self._passing is not None and isinstance(event, http_events.ResponseData):
-            self._passing.passed(len(event.data), self.engine.now())
-        return self.state_stream_response_body(event)  # type: ignore[no-any-return]  # see above
-
-    def handle_protocol_error(
-        self, event: http_events.RequestProtocolError | http_events.ResponseProtocolError
-    ) -> layer.CommandGenerator[None]:
-        if self._passing is not None:
-            by_client = isinstance(event, http_events.RequestProtocolError)
-            self._passing.lost = "client-gone" if by_client else "origin-gone"
-        yield from super().handle_protocol_error(event)
 
     def send_response(self, already_streamed: bool = False) -> layer.CommandGenerator[None]:
         if not already_streamed and self.response is None:

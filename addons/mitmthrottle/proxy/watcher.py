@@ -51,7 +51,8 @@ class Watcher:
         """A newer file does not load; the policy in force stays."""
 
     def decided(self, flow: http.HTTPFlow, exchange: Exchange, decision: Decision) -> None:
-        """A response's headers came. Told again for the same flow when its body has settled it."""
+        """A response's headers came. Told again for the same flow when its body has settled it.
+        Told within `TELL_EVERY_S`, and before the end of the same flow."""
 
     def began(self, held: Held) -> None:
         """A body is in the throttle's hands; `held.gate` tells how far it is until it `ended`."""
@@ -73,12 +74,13 @@ class Watchers(Watcher):
     def __init__(self) -> None:
         self.faults: Counter[str] = Counter()  # by watcher and what it was told
         self._all: list[Watcher] = []
-        # Those who listen to what comes with each response; it is told without a detour.
+        # Those who listen to what comes with each response.
         self._to_decisions: list[Watcher] = []
         self._to_beginnings: list[Watcher] = []
         self._to_ends: list[Watcher] = []
         self._later: Later | None = None
-        self._untold: list[Record | Passing] = []
+        self._is_due = False  # somebody will call
+        self._untold: list[Record | Passing | tuple[http.HTTPFlow, Exchange, Decision]] = []
 
     @property
     def wants_unmatched(self) -> bool:  # type: ignore[override]  # read-only here
@@ -99,40 +101,59 @@ class Watchers(Watcher):
             if listens:
                 listeners.append(watcher)
 
-    # -- ends, some at a time
+    # -- decisions and ends, some at a time
 
     def tell_later(self, later: Later | None) -> None:
-        """From now on ends may wait for each other; None: they are told at once again."""
+        """From now on they may wait for each other; None: they are told at once again."""
         self._later = later
+        self._is_due = False
         self.catch_up()
 
+    def decided(self, flow: http.HTTPFlow, exchange: Exchange, decision: Decision) -> None:
+        if self._to_decisions:
+            self._put_off((flow, exchange, decision))
+
     def ended(self, what: Record | Passing) -> None:
-        if not self._to_ends:
-            return
-        untold = self._untold
-        untold.append(what)
-        if self._later is None or len(untold) >= MOST_UNTOLD:
+        if self._to_ends:
+            self._put_off(what)
+
+    def _put_off(self, what: Record | Passing | tuple[http.HTTPFlow, Exchange, Decision]) -> None:
+        self._untold.append(what)
+        if self._later is None or len(self._untold) >= MOST_UNTOLD:
             self.catch_up()
-        elif len(untold) == 1:
-            self._later(TELL_EVERY_S, self.catch_up)
+        elif not self._is_due:
+            self._is_due = True
+            self._later(TELL_EVERY_S, self._time_is_up)
+
+    def _time_is_up(self) -> None:
+        self._is_due = False
+        self.catch_up()
 
     def catch_up(self) -> None:
-        """Tell all that has ended so far; to be called before what watchers know is asked for."""
+        """Tell all that is untold; to be called before what watchers know is asked for."""
         if not self._untold:
             return
         untold, self._untold = self._untold, []
-        records = []
-        for what in untold:
-            try:
-                records.append(what.record() if isinstance(what, Passing) else what)
-            except Exception:  # see the rule above
-                self._fault(what, "record")
-        for watcher in self._to_ends:
-            for record in records:
+        for number, what in enumerate(untold):
+            if isinstance(what, Passing):
                 try:
-                    watcher.ended(record)
+                    untold[number] = what.record()
                 except Exception:  # see the rule above
-                    self._fault(watcher, "ended")
+                    self._fault(what, "record")
+        for watcher in self._to_decisions:
+            for what in untold:
+                if type(what) is tuple:
+                    try:
+                        watcher.decided(*what)
+                    except Exception:  # see the rule above
+                        self._fault(watcher, "decided")
+        for watcher in self._to_ends:
+            for what in untold:
+                if isinstance(what, Record):
+                    try:
+                        watcher.ended(what)
+                    except Exception:  # see the rule above
+                        self._fault(watcher, "ended")
 
     # -- everything else, at once
 
@@ -142,15 +163,9 @@ class Watchers(Watcher):
     def policy_refused(self, error: PolicyError) -> None:
         self._tell(lambda each: each.policy_refused(error), "policy_refused")
 
-    def decided(self, flow: http.HTTPFlow, exchange: Exchange, decision: Decision) -> None:
-        for watcher in self._to_decisions:
-            try:
-                watcher.decided(flow, exchange, decision)
-            except Exception:  # see the rule above
-                self._fault(watcher, "decided")
-
     def unconcerned(self, passing: Passing) -> None:
-        """`decided` for those who want to know of what no rule could match."""
+        """`decided` for those who want to know of what no rule could match: at once, for they may
+        want no more of them."""
         for watcher in self._to_decisions:
             if watcher.wants_unmatched:
                 try:
