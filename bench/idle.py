@@ -28,6 +28,7 @@ from .plan import Job, Plan
 RULES = 100
 HOST_RULES = (1, 100, 10_000)
 HOST = "free.bench.test"
+WARM_UP_S = 1.0
 # Both pass bodies on as they come, as one sets it for large files.
 OPTIONS = peers.STREAM
 
@@ -95,6 +96,8 @@ def compare(
     found: dict[str, list[Pair]] = {load.name: [] for load in loads}
     for turn in range(rounds):
         with start() as (bare, ours):
+            for peer in (bare, ours):
+                one_turn(peer, loads[0], WARM_UP_S)
             for load in loads:
                 order = (bare, ours) if turn % 2 else (ours, bare)
                 amounts = _pair(load, order, seconds)
