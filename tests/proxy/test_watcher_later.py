@@ -7,6 +7,7 @@ from collections.abc import Callable
 from pathlib import Path
 
 import pytest
+from mitmproxy import flow as mflow
 
 from mitmthrottle.policy import Policy
 from mitmthrottle.proxy import passing, watcher
@@ -64,6 +65,16 @@ def test_ends_are_told_together_and_soon() -> None:
         fetch(w, GET)
         later.come()
         assert len(notes.records) == 4
+
+
+def test_what_happens_after_its_end_is_not_told() -> None:
+    with wire(SLOW) as w:
+        notes, later = watched(w, unmatched=True), Later(w)
+        fetch(w)
+        w.flows[0].error = mflow.Error("the client has gone with its next request")
+        later.come()
+        (record,) = notes.records
+        assert (record.outcome, record.sent_bytes) == ("complete", 20_000)
 
 
 def test_who_catches_up_does_not_make_others_call_more_often() -> None:

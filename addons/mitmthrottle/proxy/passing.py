@@ -32,6 +32,7 @@ class Passing(Meter):
         "_version",
         "flow",
         "lost",
+        "outcome",
         "rule",
     )
 
@@ -49,6 +50,7 @@ class Passing(Meter):
         self.flow = flow
         self.rule = rule
         self.lost = ""  # client-gone or origin-gone, once one of them is
+        self.outcome = ""  # as in a record, once it is over
         self._exchange = exchange
         self._version = version
         self._time = time.time()
@@ -69,26 +71,22 @@ class Passing(Meter):
         body, which should not be kept for that.
         """
         self._closed = now
+        self.outcome = self.lost or "complete"
+        if (error := self.flow.error) is not None:
+            killed = error.msg == mflow.Error.KILLED_MESSAGE
+            self.outcome = "stopped" if killed else self.lost or "origin-gone"
         request, response = self.flow.request.data, self.flow.response
         for body in (request.content, response.data.content if response is not None else None):
             if body is not None and len(body) > LARGE_BYTES:
                 return self.record()
         return self
 
-    @property
-    def outcome(self) -> str:
-        """As in a record."""
-        error = self.flow.error
-        if error is None:
-            return self.lost or "complete"
-        return "stopped" if error.msg == mflow.Error.KILLED_MESSAGE else self.lost or "origin-gone"
-
     def record(self) -> Record:
         """What became of it, now that it is over."""
         flow, exchange = self.flow, self.exchange
         sent_bytes = self.sent_bytes
-        if not sent_bytes and not flow.error and flow.response and flow.response.raw_content:
-            sent_bytes = len(flow.response.raw_content)  # collected, and sent in one lump
+        if not sent_bytes and self.outcome == "complete" and flow.response is not None:
+            sent_bytes = len(flow.response.raw_content or b"")  # collected, and sent in one lump
         return Record(
             kind="response",
             direction="down",

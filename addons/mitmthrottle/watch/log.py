@@ -45,7 +45,7 @@ class Log(Watcher):
             str,
             "",
             "File to add a line of JSON to for each response: what was asked, what was measured, "
-            "and why it ended. Costs: about 30 us a response, 400 bytes of disk, and the file "
+            "and why it ended. Costs: 30 to 40 us a response, 400 bytes of disk, and the file "
             "holds the addresses of clients and the URLs that they have fetched.",
         )
         loader.add_option(
