@@ -138,8 +138,11 @@ class Engine:
         if host == PAGE_HOST:
             return
         if not self._decider.might_match_host(host):
-            now = self.now()
-            self.reports.unconcerned(flow, now, now - self.policy_started, self.version)
+            # Not even looked at, unless somebody wants to know.
+            if self.reports.watchers.wants_unmatched:
+                now = self.now()
+                self.reports.unconcerned(flow, now, now - self.policy_started, self.version)
+            self.reports.unmatched += 1
             return
         exchange = exchange_of(flow, self._next_serial(), self.elapsed_s)
         blocked_by = self._blocked.pop(flow.id, None) if self._blocked else None

@@ -36,12 +36,10 @@ class Reports:
     # -- decisions
 
     def unconcerned(self, flow: http.HTTPFlow, now: float, elapsed_s: float, version: str) -> None:
-        """No rule could match its host."""
-        self.unmatched += 1
-        if self.watchers.wants_unmatched:
-            passing = Passing(flow, None, None, version, now, elapsed_s)
-            self.passing[flow.id] = passing
-            self.watchers.unconcerned(passing)
+        """No rule could match its host, and somebody wants to know."""
+        passing = Passing(flow, None, None, version, now, elapsed_s)
+        self.passing[flow.id] = passing
+        self.watchers.unconcerned(passing)
 
     def decided(self, flow: http.HTTPFlow, exchange: Exchange, decision: Decision) -> None:
         self.watchers.decided(flow, exchange, decision)
