@@ -13,6 +13,8 @@ from pathlib import Path
 
 import pytest
 
+from tests.e2e.process import alive
+
 FAKE = Path(__file__).with_name("fake_worker.py")
 RUN = (
     "import sys; from mitmthrottle.fleet import run_workers; "
@@ -55,14 +57,6 @@ class Fleet:
     def stop(self, number: int = signal.SIGTERM) -> int:
         self.process.send_signal(number)
         return self.process.wait(WITHIN_S)
-
-
-def alive(pid: int) -> bool:
-    try:
-        state = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0]
-    except FileNotFoundError:
-        return False
-    return state != "Z"
 
 
 @pytest.fixture

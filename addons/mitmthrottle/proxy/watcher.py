@@ -31,7 +31,7 @@ type Later = Callable[[float, Callable[[], None]], object]
 NO_RULE = Decision(None)
 TELL_EVERY_S = 0.2
 MOST_UNTOLD = 250
-"""ends: told in 5 ms or so, in which no piece of any response leaves"""
+"""decisions and ends: told in 4 ms or so, in which no piece of any response leaves"""
 
 
 class Watcher:
