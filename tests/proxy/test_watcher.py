@@ -13,7 +13,7 @@ from mitmproxy import http
 from mitmthrottle.policy import Decision, Exchange, Policy, PolicyError, parse_policy
 from mitmthrottle.proxy.held import Held
 from mitmthrottle.proxy.record import Record
-from mitmthrottle.proxy.watcher import Watcher
+from mitmthrottle.proxy.watcher import EndedBody, Watcher
 
 from .playbook import Wire, wire
 from .relayed import relay
@@ -60,8 +60,8 @@ class Notes(Watcher):
     def began(self, held: Held) -> None:
         self.begun.append(held)
 
-    def ended(self, record: Record) -> None:
-        self.records.append(record)
+    def ended(self, record: EndedBody) -> None:
+        self.records.append(record.record())
 
     def failed(self, what: str) -> None:
         self.failures.append(what)
@@ -260,7 +260,7 @@ def test_a_watcher_that_fails_harms_nobody(caplog: pytest.LogCaptureFixture) -> 
         def began(self, held: Held) -> None:
             raise RuntimeError("began")
 
-        def ended(self, record: Record) -> None:
+        def ended(self, record: EndedBody) -> None:
             raise RuntimeError("ended")
 
     with wire(SLOW) as w:

@@ -13,7 +13,7 @@ from mitmthrottle.policy import Policy
 from mitmthrottle.proxy import passing, watcher
 from mitmthrottle.proxy.passing import Passing
 from mitmthrottle.proxy.record import Record
-from mitmthrottle.proxy.watcher import TELL_EVERY_S, Watcher
+from mitmthrottle.proxy.watcher import TELL_EVERY_S, EndedBody, Watcher
 
 from .playbook import Wire, wire
 from .test_stream import BODY, GET, HEAD_20K, SLOW
@@ -129,7 +129,7 @@ def test_what_ended_under_a_policy_is_told_before_the_next_one() -> None:
         class Order(Watcher):
             wants_unmatched = True
 
-            def ended(self, record: Record) -> None:
+            def ended(self, record: EndedBody) -> None:
                 told.append("end")
 
             def policy_in_force(self, policy: Policy, path: Path | None, reloads: int) -> None:
@@ -165,4 +165,33 @@ def test_a_record_that_cannot_be_made_takes_no_other_with_it(
         with caplog.at_level(logging.ERROR):
             later.come()
         assert len(notes.records) == 1
-        assert w.addon.watchers.faults == {"Passing.record": 1}
+        assert w.addon.watchers.faults == {"Notes.ended": 1}
+
+
+def test_a_passing_response_reads_like_its_record() -> None:
+    with wire(SLOW) as w:
+        read: list[tuple[dict[str, object], dict[str, object], bool]] = []
+        fields = (*Record._fields, "content")
+
+        class Reader(Watcher):
+            wants_unmatched = True
+
+            def ended(self, record: EndedBody) -> None:
+                as_it_is, kept = (
+                    {name: getattr(each, name) for name in fields}
+                    for each in (record, record.record())
+                )
+                read.append((as_it_is, kept, isinstance(record, Passing)))
+
+        w.addon.watch(Reader())
+        fetch(w)
+        w.request(OTHER)
+        w.respond(HEAD_20K)
+        w.close(w.servers[0])
+        [whole, broken] = read
+        for as_it_is, kept, passing_ in read:
+            assert as_it_is == kept
+            assert passing_
+        assert (whole[0]["outcome"], whole[0]["sent_bytes"]) == ("complete", 20_000)
+        assert broken[0]["outcome"] == "origin-gone"
+        assert not w.addon.watchers.faults

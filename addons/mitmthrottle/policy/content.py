@@ -108,10 +108,11 @@ def classify(
     `head` is the body's first bytes (512 are enough; b"" for an empty body). With head None
     (not yet seen) the path is asked at once: a caller who can wait asks `needs_first_bytes`.
     """
-    told = kind_by_type(content_type)
     if mime_type(content_type) == BYTE_RANGES:
         told = kind_by_type(type_of_part(content_type, head))
         head = _after_part_head(head)
+    else:
+        told = kind_by_type(content_type)
     if told != "unknown":
         return told
     wanted = _destination(sec_fetch_dest)
@@ -140,6 +141,8 @@ def kind_of_type(mime: str) -> Kind | None:
 
 def kind_of_path(path: str) -> Kind | None:
     """The kind that a path's extension stands for; query and fragment do not count."""
+    if "." not in path:
+        return None
     name = path.split("?", 1)[0].split("#", 1)[0].rsplit("/", 1)[-1]
     _, dot, extension = name.rpartition(".")
     return _EXTENSIONS.get(extension.lower()) if dot else None

@@ -38,8 +38,8 @@ class Facts:
     def kind(self) -> Kind | None:
         """What the response is, as far as can be told now."""
         if self._kind is _UNSEEN:
-            self._kind = self._classify()
-        return self._kind  # type: ignore[return-value]  # set by _classify only
+            self._kind = kind_of(self.exchange, self._upload)
+        return self._kind  # type: ignore[return-value]  # set here only
 
     @property
     def waits_for_first_bytes(self) -> bool:
@@ -49,29 +49,27 @@ class Facts:
             return False
         if exchange.head is not None and exchange.complete:
             return False
-        return needs_first_bytes(exchange.content_type, self._destination, exchange.head)
+        destination = _destination(exchange, self._upload)
+        return needs_first_bytes(exchange.content_type, destination, exchange.head)
 
-    @property
-    def _destination(self) -> str | None:
-        if self._upload:
-            return None  # what the response is wanted for says nothing of the request's body
-        return self.exchange.request_headers.get("sec-fetch-dest")
 
-    def _classify(self) -> Kind | None:
-        exchange = self.exchange
-        if exchange.websocket:
-            return "websocket"
-        if exchange.opaque:
-            return None
-        told = kind_by_type(exchange.content_type)
-        if told != "unknown":
-            return told  # without a search for Sec-Fetch-Dest: most types tell
-        return classify(
-            exchange.content_type,
-            self._destination,
-            exchange.head,
-            exchange.path,
-        )
+def kind_of(exchange: Exchange, upload: bool = False) -> Kind | None:
+    """What the response, or the upload, is, as far as can be told now."""
+    if exchange.websocket:
+        return "websocket"
+    if exchange.opaque:
+        return None
+    told = kind_by_type(exchange.content_type)
+    if told != "unknown":
+        return told  # without a search for Sec-Fetch-Dest: most types tell
+    destination = _destination(exchange, upload)
+    return classify(exchange.content_type, destination, exchange.head, exchange.path)
+
+
+def _destination(exchange: Exchange, upload: bool) -> str | None:
+    if upload:
+        return None  # what the response is wanted for says nothing of the request's body
+    return exchange.request_headers.get("sec-fetch-dest")
 
 
 def listed(items: Sequence[str], most: int = 4) -> str:

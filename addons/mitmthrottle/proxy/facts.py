@@ -40,22 +40,26 @@ def exchange_of(
         status = response.data.status_code
         content_type, size = _of_body(request, response)
     credentials = flow.metadata.get("proxyauth")  # (name, password), set by mitmproxy's ProxyAuth
-    return Exchange(
-        host=host_of(flow),
-        path=data.path.decode("utf-8", "surrogateescape"),
-        method=data.method.decode("utf-8", "surrogateescape").upper(),
-        scheme=data.scheme.decode("utf-8", "surrogateescape"),
-        port=data.port,
-        status=status,
-        request_headers=RequestHeaders(data.headers.fields),
-        content_type=content_type,
-        size=size,
-        client_address=peername[0] if peername else None,
-        user=credentials[0] if credentials else None,
-        websocket=status == 101 and request.headers.get("upgrade", "").lower() == "websocket",
-        time=time.time() if unix_time is None else unix_time,
-        elapsed_s=elapsed_s,
-        serial=serial,
+    return Exchange(  # in the order of its fields, since names take their time
+        host_of(flow),
+        data.path.decode("utf-8", "surrogateescape"),
+        data.method.decode("utf-8", "surrogateescape").upper(),
+        data.scheme.decode("utf-8", "surrogateescape"),
+        data.port,
+        status,
+        RequestHeaders(data.headers.fields),
+        content_type,
+        size,
+        0,  # seen
+        False,  # complete
+        None,  # head
+        peername[0] if peername else None,
+        credentials[0] if credentials else None,
+        status == 101 and request.headers.get("upgrade", "").lower() == "websocket",
+        False,  # opaque
+        time.time() if unix_time is None else unix_time,
+        elapsed_s,
+        serial,
     )
 
 
@@ -89,8 +93,8 @@ class RequestHeaders(Mapping[str, str]):
         """Without reading all: mostly one name is asked for, and not there."""
         if self._found is not None:
             return self._found.get(name, default)
-        wanted, size = name.encode(), len(name)
-        values = [v for n, v in self._fields if len(n) == size and n.lower() == wanted]
+        size = len(name)
+        values = [v for n, v in self._fields if len(n) == size and n.lower() == name.encode()]
         return b", ".join(values).decode("utf-8", "surrogateescape") if values else default
 
     def __iter__(self) -> Iterator[str]:

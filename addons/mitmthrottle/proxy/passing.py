@@ -11,30 +11,39 @@ import time
 from mitmproxy import flow as mflow
 from mitmproxy import http
 
-from mitmthrottle.policy import Exchange, Rule
+from mitmthrottle.policy import Exchange, Kind, Rule
+from mitmthrottle.policy.facts import kind_of
 
 from .facts import exchange_of
 from .meter import Meter
-from .record import Record
+from .record import Direction, Record, RecordKind
 
 LARGE_BYTES = 64 * 1024
 
 
 class Passing(Meter):
-    """One response on its way; `rule` is the one with `pass: true` that matched, if any."""
+    """One response on its way; `rule` is the one with `pass: true` that matched, if any.
+
+    Once it is over it can be read like its `Record`, which is not made for those who need it at
+    once only.
+    """
 
     __slots__ = (
         "_closed",
         "_elapsed_s",
         "_exchange",
         "_opened",
-        "_time",
-        "_version",
         "flow",
         "lost",
         "outcome",
         "rule",
+        "time",
+        "version",
     )
+    kind: RecordKind = "response"
+    direction: Direction = "down"
+    asked_bytes_per_s = None
+    waited_s = 0.0
 
     def __init__(
         self,
@@ -51,9 +60,9 @@ class Passing(Meter):
         self.rule = rule
         self.lost = ""  # client-gone or origin-gone, once one of them is
         self.outcome = ""  # as in a record, once it is over
+        self.version = version
+        self.time = time.time() if exchange is None else exchange.time
         self._exchange = exchange
-        self._version = version
-        self._time = time.time()
         self._elapsed_s = elapsed_s
         self._opened = self._closed = now
 
@@ -61,14 +70,30 @@ class Passing(Meter):
     def exchange(self) -> Exchange:
         """The facts of it."""
         if self._exchange is None:
-            self._exchange = exchange_of(self.flow, 0, self._elapsed_s, self._time)
+            self._exchange = exchange_of(self.flow, 0, self._elapsed_s, self.time)
         return self._exchange
+
+    @property
+    def flow_id(self) -> str:
+        return self.flow.id
+
+    @property
+    def duration_s(self) -> float:
+        return self._closed - self._opened
+
+    @property
+    def measured_bytes_per_s(self) -> float | None:
+        return self.bytes_per_s
+
+    @property
+    def content(self) -> Kind | None:
+        return kind_of(self.exchange)
 
     def over(self, now: float) -> Record | Passing:
         """mitmproxy says that the response or its failure is complete: what there is to tell.
 
-        That is itself, to be asked for its record soon, or the record where the flow has a large
-        body, which should not be kept for that.
+        That is itself, to be told of soon, or the record where the flow has a large body, which
+        should not be kept for that.
         """
         self._closed = now
         self.outcome = self.lost or "complete"
@@ -76,29 +101,30 @@ class Passing(Meter):
             killed = error.msg == mflow.Error.KILLED_MESSAGE
             self.outcome = "stopped" if killed else self.lost or "origin-gone"
         request, response = self.flow.request.data, self.flow.response
-        for body in (request.content, response.data.content if response is not None else None):
-            if body is not None and len(body) > LARGE_BYTES:
+        body = response.data.content if response is not None else None
+        if body is not None:
+            if not self.sent_bytes and self.outcome == "complete":
+                self.sent_bytes = len(body)  # collected, and sent in one lump
+            if len(body) > LARGE_BYTES:
                 return self.record()
+        if request.content is not None and len(request.content) > LARGE_BYTES:
+            return self.record()
         return self
 
     def record(self) -> Record:
-        """What became of it, now that it is over."""
-        flow, exchange = self.flow, self.exchange
-        sent_bytes = self.sent_bytes
-        if not sent_bytes and self.outcome == "complete" and flow.response is not None:
-            sent_bytes = len(flow.response.raw_content or b"")  # collected, and sent in one lump
+        """What became of it, now that it is over: to be kept."""
         return Record(
-            kind="response",
-            direction="down",
-            flow_id=flow.id,
-            time=exchange.time,
-            exchange=exchange,
+            kind=self.kind,
+            direction=self.direction,
+            flow_id=self.flow_id,
+            time=self.time,
+            exchange=self.exchange,
             rule=self.rule,
-            asked_bytes_per_s=None,
-            measured_bytes_per_s=self.bytes_per_s,
-            sent_bytes=sent_bytes,
-            waited_s=0.0,
-            duration_s=self._closed - self._opened,
+            asked_bytes_per_s=self.asked_bytes_per_s,
+            measured_bytes_per_s=self.measured_bytes_per_s,
+            sent_bytes=self.sent_bytes,
+            waited_s=self.waited_s,
+            duration_s=self.duration_s,
             outcome=self.outcome,
-            version=self._version,
+            version=self.version,
         )

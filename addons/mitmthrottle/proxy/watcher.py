@@ -25,6 +25,10 @@ if TYPE_CHECKING:
 
 logger = logging.getLogger(__name__)
 
+type EndedBody = Record | Passing
+"""What is told of a body at its end.  Both are read alike; a `Passing` holds on to its flow, so
+whoever keeps one keeps its `record()`."""
+
 type Later = Callable[[float, Callable[[], None]], object]
 """Calls something after so many seconds, as an event loop's `call_later` does."""
 
@@ -57,7 +61,7 @@ class Watcher:
     def began(self, held: Held) -> None:
         """A body is in the throttle's hands; `held.gate` tells how far it is until it `ended`."""
 
-    def ended(self, record: Record) -> None:
+    def ended(self, record: EndedBody) -> None:
         """A body has ended, however it did; also one that no rule slowed, if anybody wanted to be
         told of it when it began.  Told within `TELL_EVERY_S`."""
 
@@ -80,7 +84,7 @@ class Watchers(Watcher):
         self._to_ends: list[Watcher] = []
         self._later: Later | None = None
         self._is_due = False  # somebody will call
-        self._untold: list[Record | Passing | tuple[http.HTTPFlow, Exchange, Decision]] = []
+        self._untold: list[EndedBody | tuple[http.HTTPFlow, Exchange, Decision]] = []
 
     @property
     def wants_unmatched(self) -> bool:  # type: ignore[override]  # read-only here
@@ -113,11 +117,11 @@ class Watchers(Watcher):
         if self._to_decisions:
             self._put_off((flow, exchange, decision))
 
-    def ended(self, what: Record | Passing) -> None:
+    def ended(self, record: EndedBody) -> None:
         if self._to_ends:
-            self._put_off(what)
+            self._put_off(record)
 
-    def _put_off(self, what: Record | Passing | tuple[http.HTTPFlow, Exchange, Decision]) -> None:
+    def _put_off(self, what: EndedBody | tuple[http.HTTPFlow, Exchange, Decision]) -> None:
         self._untold.append(what)
         if self._later is None or len(self._untold) >= MOST_UNTOLD:
             self.catch_up()
@@ -134,12 +138,6 @@ class Watchers(Watcher):
         if not self._untold:
             return
         untold, self._untold = self._untold, []
-        for number, what in enumerate(untold):
-            if isinstance(what, Passing):
-                try:
-                    untold[number] = what.record()
-                except Exception:  # see the rule above
-                    self._fault(what, "record")
         for watcher in self._to_decisions:
             for what in untold:
                 if type(what) is tuple:
@@ -149,7 +147,7 @@ class Watchers(Watcher):
                         self._fault(watcher, "decided")
         for watcher in self._to_ends:
             for what in untold:
-                if isinstance(what, Record):
+                if isinstance(what, (Record, Passing)):
                     try:
                         watcher.ended(what)
                     except Exception:  # see the rule above

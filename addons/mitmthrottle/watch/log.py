@@ -15,8 +15,7 @@ from mitmproxy import ctx, exceptions
 from mitmproxy.addonmanager import Loader
 
 from mitmthrottle.policy.units import parse_size
-from mitmthrottle.proxy.record import Record
-from mitmthrottle.proxy.watcher import Watcher
+from mitmthrottle.proxy.watcher import EndedBody, Watcher
 from mitmthrottle.watch.log_file import LogFile
 from mitmthrottle.watch.record_line import line_of
 
@@ -96,7 +95,7 @@ class Log(Watcher):
 
     # -- what the throttle tells
 
-    def ended(self, record: Record) -> None:
+    def ended(self, record: EndedBody) -> None:
         if self._file is None:
             return
         if len(self._waiting) >= MOST_WAITING:

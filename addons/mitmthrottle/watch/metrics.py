@@ -13,8 +13,7 @@ from prometheus_client.exposition import choose_encoder
 
 from mitmthrottle.policy import Policy, PolicyError
 from mitmthrottle.proxy.addon import Throttle
-from mitmthrottle.proxy.record import Record
-from mitmthrottle.proxy.watcher import Watcher
+from mitmthrottle.proxy.watcher import EndedBody, Watcher
 from mitmthrottle.watch.log import Log
 from mitmthrottle.watch.metrics_ended import Ended
 from mitmthrottle.watch.metrics_live import Live
@@ -52,7 +51,7 @@ class Metrics(Watcher):
 
     # -- what the throttle tells
 
-    def ended(self, record: Record) -> None:
+    def ended(self, record: EndedBody) -> None:
         if record.rule is not None:
             self._ended.count(record, record.rule)
 

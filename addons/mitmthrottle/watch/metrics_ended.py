@@ -21,7 +21,7 @@ from prometheus_client.registry import Collector
 from prometheus_client.utils import floatToGoString
 
 from mitmthrottle.policy import Rule
-from mitmthrottle.proxy.record import Record
+from mitmthrottle.proxy.watcher import EndedBody
 
 MOST_RULES = 100
 """The first so many rules that a body has fallen under are told apart; the others are `OTHER`."""
@@ -104,7 +104,7 @@ class Ended(Collector):
         """A rule of the same name may share its rate now, or no longer."""
         self._known.clear()
 
-    def count(self, record: Record, rule: Rule) -> None:
+    def count(self, record: EndedBody, rule: Rule) -> None:
         """One more body that this rule has slowed."""
         found = (rule.name, record.content, record.kind, record.direction, record.outcome)
         series = self._known.get(found)
@@ -127,7 +127,7 @@ class Ended(Collector):
                     rates.ratio = _Distribution(RATIOS)
                 rates.ratio.add(measured / asked)
 
-    def _series_of(self, found: tuple[str | None, ...], record: Record, rule: Rule) -> _Series:
+    def _series_of(self, found: tuple[str | None, ...], record: EndedBody, rule: Rule) -> _Series:
         label = self.label(rule)
         key = (label, record.content or OTHER, record.kind, record.direction, record.outcome)
         series = self._series.setdefault(key, _Series(self._rules[label]))

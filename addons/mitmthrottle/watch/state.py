@@ -19,7 +19,7 @@ from mitmthrottle.policy import Decision, Exchange, Policy, PolicyError, Rule, W
 from mitmthrottle.policy.exchange import plain_address
 from mitmthrottle.proxy.held import Held
 from mitmthrottle.proxy.record import Record
-from mitmthrottle.proxy.watcher import Watcher
+from mitmthrottle.proxy.watcher import EndedBody, Watcher
 from mitmthrottle.watch.state_samples import JustEnded
 
 MOST_ROWS = 200
@@ -183,10 +183,10 @@ class Live(Watcher):
             row.rule = held.rule
             self._matched(row, held.rule)
 
-    def ended(self, record: Record) -> None:
+    def ended(self, record: EndedBody) -> None:
         row = self.rows.get(record.flow_id)
         if row is not None and record.direction == "down":
-            row.record, row.undecided = record, ""
+            row.record, row.undecided = record.record(), ""
         if record.rule is None:
             return
         self._tally(record.rule).ended_bytes += record.sent_bytes

@@ -11,7 +11,7 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 
 from mitmthrottle.proxy.held import Held
-from mitmthrottle.proxy.record import Record
+from mitmthrottle.proxy.watcher import EndedBody
 
 EVERY_S = 1.0
 KEPT = 300
@@ -38,7 +38,7 @@ class JustEnded:
         self._own_bytes: dict[str, float] = {}  # by rule, summed up
         self._shared_bytes: dict[str, float] = {}  # by rule, of one, since all have the same
 
-    def add(self, record: Record) -> None:
+    def add(self, record: EndedBody) -> None:
         rate, rule = record.asked_bytes_per_s, record.rule
         if rate is None or rule is None:
             return
