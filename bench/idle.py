@@ -1,13 +1,14 @@
 """What does a policy cost those whom it does not match?
 
-Rule: bare mitmdump and mitmdump with a policy of 100 rules run side by side and take turns of a
-few seconds; what is compared is each pair of neighbouring turns, so a machine that gets slower
-or faster meanwhile does not decide; nor do the processes, which are new in each round.
+Rule: bare mitmdump and mitmdump with a policy of 100 rules run side by side and take short turns
+many times over, so a machine that gets slower or faster meanwhile does not decide; nor do the
+processes, which are new in each round.
 """
 
 from __future__ import annotations
 
 import math
+import statistics
 import tempfile
 import timeit
 from collections.abc import Callable, Iterator, Sequence
@@ -20,21 +21,21 @@ import click
 
 from mitmthrottle.policy import Decider, Exchange, parse_policy
 
-from . import client, peers, programs, quiet, results, stats
+from . import peers, programs, quiet, results, turns
 from .origin import running_origin
 from .peers import Peer
 from .plan import Job, Plan
+from .turns import Told, Turn
 
 RULES = 100
 HOST_RULES = (1, 100, 10_000)
 HOST = "free.bench.test"
-WARM_UP_S = 1.0
+TURN_S = 0.5
+# The other's last answers, and what ours puts off until 0.2 s after a response: about as much of it
+# falls into a turn as falls out of it.
+SETTLE_S = 0.3
 # Both pass bodies on as they come, as one sets it for large files.
 OPTIONS = peers.STREAM
-
-Amount = tuple[float, float]
-"""What came in a second, and in a second of CPU"""
-Pair = tuple[Amount, Amount]
 
 
 @dataclass(frozen=True, slots=True)
@@ -52,8 +53,8 @@ class Load:
 LOADS = (
     Load("requests, HTTP/1.1", "h1", "/free/1k", streams=8, connections=8),
     Load("requests, HTTP/2", "h2", "/free/1k", streams=16, connections=4),
-    Load("bulk, HTTP/1.1", "h1", "/free/200M", streams=2, connections=2),
-    Load("bulk, HTTP/2", "h2", "/free/200M", streams=2, connections=2),
+    Load("bulk, HTTP/1.1", "h1", "/free/20M", streams=2, connections=2),
+    Load("bulk, HTTP/2", "h2", "/free/20M", streams=2, connections=2),
 )
 
 
@@ -70,80 +71,76 @@ def policy_text(rules: int) -> str:
     return "\n".join(text) + "\n"
 
 
-def one_turn(peer: Peer, load: Load, seconds: float) -> tuple[float, float, float]:
-    """Answers/s, bytes/s, and CPU in cores."""
-    link = peer.link(load.protocol, load.connections, load.host)
-    job = Job(load.name, link.name, load.path, load.streams, every_s=0.0)
-    plan = Plan((link,), (job,), measure_s=seconds, settle_s=0.5, merge_s=0.05)
-    outcome = client.run(plan, watch=peer.pid)
-    begin, end = outcome.begin, outcome.end
-    done = sum(r.ended == "complete" and begin <= r.ended_at < end for r in outcome.records)
-    size = sum(size for r in outcome.records for when, size in r.arrivals if begin <= when < end)
-    return done / (end - begin), size / (end - begin), outcome.cores
-
-
 def compare(
     loads: Sequence[Load],
-    start: Callable[[], AbstractContextManager[tuple[Peer, Peer]]],
+    start: Callable[[], AbstractContextManager[tuple[Peer, Peer, Told]]],
     rounds: int,
-    seconds: float,
+    pairs: int,
 ) -> list[dict[str, Any]]:
-    """Each load, by two programs that are started anew for each round.
+    """Each load, by two programs that are started anew for each round, in so many pairs of turns.
 
     Anew, since one process is some percent faster or slower than the next of the same program for
-    as long as it lives: where its memory lies is a matter of luck.
+    as long as it lives: where its memory lies is a matter of luck.  The fastest third of each
+    one's turns is compared: who shares the machine with us can only slow a turn down.  `start`
+    also says who is told whose turn it is.
     """
-    found: dict[str, list[Pair]] = {load.name: [] for load in loads}
-    for turn in range(rounds):
-        with start() as (bare, ours):
-            for peer in (bare, ours):
-                one_turn(peer, loads[0], WARM_UP_S)
+    found: dict[str, list[list[Turn]]] = {load.name: [] for load in loads}
+    for number in range(rounds):
+        with start() as (bare, ours, told):
+            order = (ours, bare) if number % 2 else (bare, ours)
+            _turns(loads[0], order, told, 1)  # a new process is slow at first
             for load in loads:
-                order = (bare, ours) if turn % 2 else (ours, bare)
-                amounts = _pair(load, order, seconds)
-                found[load.name].append((amounts[bare.name], amounts[ours.name]))
-    return [_summary(load, found[load.name]) for load in loads]
+                quiet.wait_for_quiet()
+                found[load.name].append(_turns(load, order, told, pairs))
+    return [_summary(load, bare.name, found[load.name]) for load in loads]
 
 
-def _pair(load: Load, order: tuple[Peer, Peer], seconds: float) -> dict[str, Amount]:
-    """Redone once if others used the machine: it would not be a pair."""
-    found: dict[str, Amount] = {}
-    for _ in range(2):
-        quiet.wait_for_quiet()
-        for peer in order:
-            answers, size, cores = one_turn(peer, load, seconds)
-            amount = answers if "requests" in load.name else size
-            found[peer.name] = (amount, amount / cores)
-        if min(amount for amount, _ in found.values()) > 0:
-            break
-    return found
+def _turns(load: Load, order: Sequence[Peer], told: Told, pairs: int) -> list[Turn]:
+    links = [peer.link(load.protocol, load.connections, load.host) for peer in order]
+    jobs = [
+        Job(peer.name, link.name, load.path, load.streams, every_s=0.0)
+        for peer, link in zip(order, links, strict=True)
+    ]
+    plan = Plan(
+        tuple(links), tuple(jobs), measure_s=TURN_S, settle_s=SETTLE_S, merge_s=0.05,
+        turns=2 * pairs,
+    )  # fmt: skip
+    return turns.take(plan, {peer.name: peer.pid for peer in order}, told)
 
 
-def _summary(load: Load, pairs: Sequence[Pair]) -> dict[str, Any]:
-    ratios = [ours / bare for (bare, _), (ours, _) in pairs]
+def _summary(load: Load, bare_name: str, rounds: Sequence[Sequence[Turn]]) -> dict[str, Any]:
+    unit = "requests/s" if "requests" in load.name else "bytes/s"
+
+    def rate(turn: Turn) -> float:
+        return (turn.answers if unit == "requests/s" else turn.body_bytes) / turn.seconds
+
+    def of(bare: bool, turns_: Sequence[Turn]) -> list[Turn]:
+        """The fast turns of the one or of the other."""
+        own = sorted((t for t in turns_ if (t.job == bare_name) is bare), key=rate, reverse=True)
+        return own[: max(1, len(own) // 3)]
+
+    bare, ours = ([rate(t) for each in rounds for t in of(who, each)] for who in (True, False))
+    # Of each round by itself: new processes differ as much as turns do.
+    ratios = [_mean(of(False, each), rate) / _mean(of(True, each), rate) for each in rounds]
+    cpu_ratios = [
+        _mean(of(False, each), rate, per_cpu=True) / _mean(of(True, each), rate, per_cpu=True)
+        for each in rounds
+    ]
     return {
         "load": load.name,
-        "unit": "requests/s" if "requests" in load.name else "bytes/s",
-        "best_bare": round(max(bare for (bare, _), _ in pairs), 1),
-        "best_ours": round(max(ours for _, (ours, _) in pairs), 1),
-        "ratio": round(_mean(ratios), 4),
+        "unit": unit,
+        "bare": round(statistics.fmean(bare), 1),
+        "ours": round(statistics.fmean(ours), 1),
+        "ratio": round(statistics.geometric_mean(ratios), 4),
         "ratios": [round(each, 4) for each in sorted(ratios)],
-        "per_cpu_ratio": round(_mean([ours / bare for (_, bare), (_, ours) in pairs]), 4),
-        "spread": round(_error(ratios), 4),
+        "error": round(statistics.stdev(ratios) / math.sqrt(len(ratios)), 4),
+        "per_cpu_ratio": round(statistics.geometric_mean(cpu_ratios), 4),
     }
 
 
-def _mean(ratios: list[float]) -> float:
-    """The geometric mean of the middle half: one hiccup of the machine is not the answer."""
-    ordered = sorted(ratios)
-    quarter = len(ordered) // 4
-    middle = ordered[quarter : len(ordered) - quarter]
-    return math.exp(sum(math.log(each) for each in middle) / len(middle))
-
-
-def _error(ratios: list[float]) -> float:
-    """Half the distance between the quartiles."""
-    return (stats.percentile(ratios, 0.75) - stats.percentile(ratios, 0.25)) / 2
+def _mean(turns_: Sequence[Turn], rate: Callable[[Turn], float], per_cpu: bool = False) -> float:
+    whole = sum(rate(each) * each.seconds for each in turns_)
+    return whole / sum(each.cpu_s if per_cpu else each.seconds for each in turns_)
 
 
 def decide_times(rules: int) -> dict[str, Any]:
@@ -182,9 +179,9 @@ def rows_of(found: dict[str, Any]) -> list[tuple[str, list[str], list[list[str]]
     loads = [
         [
             r["load"],
-            shown(r["best_bare"], r["unit"]),
-            shown(r["best_ours"], r["unit"]),
-            f"{r['ratio']:.3f} ± {r['spread']:.3f}",
+            shown(r["bare"], r["unit"]),
+            shown(r["ours"], r["unit"]),
+            f"{r['ratio']:.3f} ± {r['error']:.3f}",
             f"{r['per_cpu_ratio']:.3f}",
         ]
         for r in found["loads"]
@@ -201,7 +198,7 @@ def rows_of(found: dict[str, Any]) -> list[tuple[str, list[str], list[list[str]]
     return [
         (
             "a policy of 100 rules, none matching, against bare mitmdump",
-            ["load", "bare, best turn", "with policy", "ratio", "ratio per CPU second"],
+            ["load", "bare, fast turns", "with policy", "ratio", "ratio per CPU second"],
             loads,
         ),
         (
@@ -213,32 +210,32 @@ def rows_of(found: dict[str, Any]) -> list[tuple[str, list[str], list[list[str]]
 
 
 @click.command()
-@click.option("--rounds", default=12, show_default=True, help="Pairs of turns for each load.")
-@click.option("--seconds", default=3.0, show_default=True, help="Length of a turn.")
-@click.option("--quick", is_flag=True, help="Three short pairs; not kept.")
-def main(rounds: int, seconds: float, quick: bool) -> None:
+@click.option("--rounds", default=10, show_default=True, help="New processes in each.")
+@click.option("--pairs", default=12, show_default=True, help="Of turns, for each load in a round.")
+@click.option("--quick", is_flag=True, help="Three short rounds; not kept.")
+def main(rounds: int, pairs: int, quick: bool) -> None:
     """What a policy costs those whom it does not match."""
     programs.end_tidily()
-    rounds, seconds = (3, 2.0) if quick else (rounds, seconds)
-    results.console.print(f"idle: {len(LOADS)} loads, {rounds} pairs of turns each")
+    rounds, pairs = (3, 4) if quick else (rounds, pairs)
+    results.console.print(f"idle: {len(LOADS)} loads, {rounds} x {pairs} pairs of turns each")
     found: dict[str, Any] = {"decide": [decide_times(rules) for rules in HOST_RULES]}
     with tempfile.TemporaryDirectory(prefix="bench-") as name:
         folder = Path(name)
         with running_origin(folder) as origin:
 
             @contextmanager
-            def start() -> Iterator[tuple[Peer, Peer]]:
+            def start() -> Iterator[tuple[Peer, Peer, Told]]:
                 with (
                     peers.bare(folder, origin, OPTIONS) as bare,
                     peers.ours(folder, origin, policy_text(RULES), OPTIONS) as ours,
                 ):
-                    yield bare, ours
+                    yield bare, ours, lambda event, job: None
 
-            found["loads"] = compare(LOADS, start, rounds, seconds)
+            found["loads"] = compare(LOADS, start, rounds, pairs)
     for title, columns, rows in rows_of(found):
         results.table(title, columns, rows)
     if not quick:
-        results.keep("idle", rounds=rounds, seconds=seconds, rules=RULES, **found)
+        results.keep("idle", rounds=rounds, pairs=pairs, rules=RULES, **found)
 
 
 if __name__ == "__main__":

@@ -46,6 +46,10 @@ class Load:
         self._under_way: dict[int, tuple[Record, Connection]] = {}
         self._dice = random.Random(0)  # those who ask again and again must not fall into step
         self._start = asyncio.get_running_loop().time()
+        self._turns = {job.name: asyncio.Event() for job in plan.jobs}
+        if not plan.turns:
+            for turn in self._turns.values():
+                turn.set()
 
     async def run(self) -> None:
         for link in self.plan.links:
@@ -58,7 +62,9 @@ class Load:
         say("connected")
         async with asyncio.TaskGroup() as group:
             tasks = [group.create_task(self._job(job)) for job in self.plan.jobs]
-            if self.plan.measure_s is None:
+            if self.plan.turns:
+                await self._take_turns()
+            elif self.plan.measure_s is None:
                 await asyncio.sleep(self.plan.duration_s or 0.0)
             else:
                 missing = await self._all_begun()
@@ -72,6 +78,18 @@ class Load:
             connection.abort(record)
         for connection in itertools.chain.from_iterable(self._shared.values()):
             connection.close()
+
+    async def _take_turns(self) -> None:
+        jobs = [job.name for job in self.plan.jobs]
+        order = itertools.cycle(jobs + jobs[::-1])
+        for name in itertools.islice(order, self.plan.turns):
+            say("turn", job=name)
+            self._turns[name].set()
+            await asyncio.sleep(self.plan.settle_s)
+            say("begin", job=name)
+            await asyncio.sleep(self.plan.measure_s or 0.0)
+            say("end")
+            self._turns[name].clear()
 
     async def _all_begun(self) -> int:
         """Wait for a first byte on every stream; how many have none after `ramp_s`."""
@@ -97,6 +115,7 @@ class Load:
         stop = self._start + job.stop_s if job.stop_s is not None else None
         try:
             while stop is None or self._now() < stop:
+                await self._turns[job.name].wait()
                 if connection is None or not connection.usable:
                     connection = await self._connection(link, stream)
                 record = Record(job.name, stream, self._now())

@@ -16,7 +16,7 @@ import trustme
 
 from .programs import free_port, running
 
-FILES = {"big": 8 * 2**30, "200M": 200_000_000, "20k": 20_000, "1k": 1_000}
+FILES = {"big": 8 * 2**30, "200M": 200_000_000, "20M": 20_000_000, "20k": 20_000, "1k": 1_000}
 """Names and sizes.  Holes, so they cost no disk."""
 
 TEMPORARY = ("client_body", "proxy", "fastcgi", "uwsgi", "scgi")

@@ -50,6 +50,8 @@ class Plan:
 
     With `measure_s`: wait until every stream has its first byte (at most `ramp_s`), then
     `settle_s`, say `begin`, measure, say `end`.  Without: `duration_s`, and that was it.
+    With `turns`: the jobs take so many turns, in the order 0 1 1 0; each is `settle_s`, in which
+    the last one's requests run out, and then `measure_s` that counts.
     Reads of a response less than `merge_s` apart count as one arrival.
     """
 
@@ -61,6 +63,7 @@ class Plan:
     settle_s: float = 2.0
     starts_per_s: float = 400.0
     merge_s: float = 0.01
+    turns: int = 0
 
     def to_json(self) -> str:
         return json.dumps(asdict(self))

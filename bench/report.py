@@ -140,7 +140,7 @@ def idle_part(found: Found) -> Iterator[str]:
         [
             f"mitmdump, {r['load']}: {1 - r['ratio']:.1%} more"
             for r in found["loads"]
-            if r["ratio"] < 1.0 - r["spread"]
+            if r["ratio"] < 1.0 - r["error"]
         ]
     )
 

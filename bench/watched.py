@@ -1,8 +1,7 @@
 """What does it cost to be watched: the log of every response, the metrics, the live page?
 
-Rule: two throttles with the same policy run side by side and take turns.  One is watched by nobody;
-the other writes its log, and its page and its metrics are asked for as a browser and Prometheus
-would.
+Rule: one throttle takes turns with itself.  In the one nobody watches; in the other it writes its
+log, and its page and its metrics are asked for as a browser and Prometheus would.
 """
 
 from __future__ import annotations
@@ -12,19 +11,19 @@ import tempfile
 import threading
 import urllib.request
 from collections.abc import Iterator
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import click
 
-from mitmthrottle.lab.proxy import running_proxy
-
-from . import client, idle, peers, programs, quiet, results, stats
+from . import client, idle, peers, programs, quiet, results, stats, switched
 from .idle import Load
-from .origin import Origin, running_origin
+from .origin import running_origin
 from .peers import Peer
 from .plan import Job, Plan
-from .programs import free_port
+from .switched import UNWATCHED, WATCHED
+from .turns import Told
 
 FAST_BYTES_PER_S = 125_000_000
 SLOW_BYTES_PER_S = 16_000
@@ -32,45 +31,12 @@ STREAMS = 500
 PAGE_EVERY_S = 1.0
 METRICS_EVERY_S = 5.0
 
-# The throttle without its watchers: what addons/throttle.py would be.
-UNWATCHED = """from mitmthrottle.proxy.addon import Throttle
-from mitmthrottle.proxy.as_one import as_one
-from mitmthrottle.proxy.pauses import ShortPauses
-from mitmthrottle.proxy.proxy_protocol import ProxyProtocol
-
-globals().update(as_one(ProxyProtocol(), Throttle(), ShortPauses()))
-"""
-
 LOADS = (
     Load("unmatched requests, HTTP/1.1", "h1", "/free/1k", streams=8, connections=8),
     Load("unmatched requests, HTTP/2", "h2", "/free/1k", streams=16, connections=4),
     Load("matched requests, HTTP/1.1", "h1", f"/{FAST_BYTES_PER_S}/1k", 8, 8, peers.HOST),
     Load("matched requests, HTTP/2", "h2", f"/{FAST_BYTES_PER_S}/1k", 16, 4, peers.HOST),
 )
-
-
-@contextlib.contextmanager
-def unwatched(folder: Path, origin: Origin, policy: Path) -> Iterator[Peer]:
-    script = folder / "unwatched.py"
-    script.write_text(UNWATCHED)
-    options = [*peers.QUIET, *peers.STREAM, "-s", str(script)]
-    options += ["--set", f"throttle_policy={policy}"]
-    with running_proxy(None, options=options, resolve=origin.resolve) as proxy:
-        yield Peer("unwatched", proxy.pid, proxy.port, proxy.port, True, proxy.log_path)
-
-
-@contextlib.contextmanager
-def watched(folder: Path, origin: Origin, policy: Path) -> Iterator[Peer]:
-    port = free_port()
-    options = [*peers.QUIET, *peers.STREAM]
-    options += ["--set", f"throttle_log={folder / 'throttle.jsonl'}"]
-    options += ["--set", f"throttle_listen=127.0.0.1:{port}"]
-    with (
-        running_proxy(policy, options=options, resolve=origin.resolve) as proxy,
-        asking(f"http://127.0.0.1:{port}/api/state", PAGE_EVERY_S),
-        asking(f"http://127.0.0.1:{port}/metrics", METRICS_EVERY_S),
-    ):
-        yield Peer("watched", proxy.pid, proxy.port, proxy.port, True, proxy.log_path)
 
 
 @contextlib.contextmanager
@@ -121,9 +87,9 @@ def rows_of(found: dict[str, Any]) -> list[tuple[str, list[str], list[list[str]]
     loads = [
         [
             r["load"],
-            f"{r['best_bare']:.0f} /s",
-            f"{r['best_ours']:.0f} /s",
-            f"{r['ratio']:.3f} ± {r['spread']:.3f}",
+            f"{r['bare']:.0f} /s",
+            f"{r['ours']:.0f} /s",
+            f"{r['ratio']:.3f} ± {r['error']:.3f}",
             f"{r['per_cpu_ratio']:.3f}",
         ]
         for r in found["loads"]
@@ -140,7 +106,7 @@ def rows_of(found: dict[str, Any]) -> list[tuple[str, list[str], list[list[str]]
     return [
         (
             "log, metrics and page on, against none of them",
-            ["load", "unwatched, best turn", "watched", "ratio", "ratio per CPU second"],
+            ["load", "unwatched, fast turns", "watched", "ratio", "ratio per CPU second"],
             loads,
         ),
         (
@@ -152,39 +118,43 @@ def rows_of(found: dict[str, Any]) -> list[tuple[str, list[str], list[list[str]]
 
 
 @click.command()
-@click.option("--rounds", default=10, show_default=True, help="Pairs of turns for each load.")
-@click.option("--seconds", default=3.0, show_default=True, help="Length of a turn.")
-@click.option("--quick", is_flag=True, help="Three short pairs; not kept.")
-def main(rounds: int, seconds: float, quick: bool) -> None:
+@click.option("--rounds", default=10, show_default=True, help="New processes in each.")
+@click.option("--pairs", default=12, show_default=True, help="Of turns, for each load in a round.")
+@click.option("--quick", is_flag=True, help="Three short rounds; not kept.")
+def main(rounds: int, pairs: int, quick: bool) -> None:
     """What it costs to be watched."""
     programs.end_tidily()
-    rounds, seconds = (3, 2.0) if quick else (rounds, seconds)
-    results.console.print(f"watched: {len(LOADS)} loads, {rounds} pairs of turns each")
-    with tempfile.TemporaryDirectory(prefix="bench-") as name:
-        folder = Path(name)
+    rounds, pairs = (3, 4) if quick else (rounds, pairs)
+    results.console.print(f"watched: {len(LOADS)} loads, {rounds} x {pairs} pairs of turns each")
+    with tempfile.TemporaryDirectory(prefix="bench-") as temporary:
+        folder = Path(temporary)
         policy = folder / "policy.yaml"
         policy.write_text(peers.policy_text([FAST_BYTES_PER_S, SLOW_BYTES_PER_S]))
         with running_origin(folder) as origin:
 
             @contextlib.contextmanager
-            def start() -> Iterator[tuple[Peer, Peer]]:
-                with (
-                    unwatched(folder, origin, policy) as without,
-                    watched(folder, origin, policy) as with_all,
-                ):
-                    yield without, with_all
+            def start() -> Iterator[tuple[Peer, Peer, Told]]:
+                with switched.running(folder, origin, policy, WATCHED) as (peer, page):
+                    onlookers = switched.Onlookers(peer.pid, page)
+                    yield replace(peer, name=UNWATCHED), peer, onlookers.told
+                    onlookers.end()
 
-            loads = idle.compare(LOADS, start, rounds, seconds)
+            loads = idle.compare(LOADS, start, rounds, pairs)
             paced_rows = {}
-            for begin in (unwatched, watched):  # one after another, so that each is alone
+            for name in (UNWATCHED, WATCHED):  # one after another, so that each is alone
                 quiet.wait_for_quiet()
-                with begin(folder, origin, policy) as peer:
-                    paced_rows[peer.name] = paced(peer, 10.0 if quick else 20.0)
+                with contextlib.ExitStack() as stack:
+                    running = switched.running(folder, origin, policy, name)
+                    peer, page = stack.enter_context(running)
+                    if name == WATCHED:
+                        stack.enter_context(asking(f"{page}/api/state", PAGE_EVERY_S))
+                        stack.enter_context(asking(f"{page}/metrics", METRICS_EVERY_S))
+                    paced_rows[name] = paced(peer, 10.0 if quick else 20.0)
     found = {"loads": loads, "paced": paced_rows, "streams": STREAMS}
     for title, columns, rows in rows_of(found):
         results.table(title, columns, rows)
     if not quick:
-        results.keep("watched", rounds=rounds, seconds=seconds, **found)
+        results.keep("watched", rounds=rounds, pairs=pairs, **found)
 
 
 if __name__ == "__main__":
