@@ -131,11 +131,18 @@ def _summary(load: Load, bare_name: str, rounds: Sequence[Sequence[Turn]]) -> di
         "unit": unit,
         "bare": round(statistics.fmean(bare), 1),
         "ours": round(statistics.fmean(ours), 1),
-        "ratio": round(statistics.geometric_mean(ratios), 4),
+        "ratio": round(_middle(ratios), 4),
         "ratios": [round(each, 4) for each in sorted(ratios)],
         "error": round(statistics.stdev(ratios) / math.sqrt(len(ratios)), 4),
-        "per_cpu_ratio": round(statistics.geometric_mean(cpu_ratios), 4),
+        "per_cpu_ratio": round(_middle(cpu_ratios), 4),
     }
+
+
+def _middle(ratios: Sequence[float]) -> float:
+    """The geometric mean of the middle half: one round that others disturbed is not the answer."""
+    ordered = sorted(ratios)
+    quarter = len(ordered) // 4
+    return statistics.geometric_mean(ordered[quarter : len(ordered) - quarter])
 
 
 def _mean(turns_: Sequence[Turn], rate: Callable[[Turn], float], per_cpu: bool = False) -> float:
