@@ -7,13 +7,15 @@ measurement begins and ends.
 
 from __future__ import annotations
 
+import contextlib
 import json
 import subprocess
 import sys
 import threading
-from collections.abc import Sequence
+from collections.abc import Generator, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Any
 
 from . import quiet
 from .plan import Plan
@@ -86,36 +88,44 @@ def start(plan: Plan, prefix: Sequence[str] = ()) -> subprocess.Popen[str]:
     return process
 
 
-def finish(process: subprocess.Popen[str], plan: Plan, watch: int | None = None) -> Outcome:
-    """Follow a client that was started until its end."""
-    longest = (plan.duration_s or 0) + (plan.measure_s or 0) + plan.ramp_s + plan.settle_s
-    watchdog = threading.Timer(longest + SLACK_S, process.kill)
+def said(process: subprocess.Popen[str], longest_s: float) -> Generator[dict[str, Any]]:
+    """What a client that was started says, until its end.
+
+    RuntimeError if it fails or takes a minute and a half longer than it may.
+    """
+    watchdog = threading.Timer(longest_s + SLACK_S, process.kill)
     watchdog.start()
-    outcome = Outcome()
-    first: tuple[Look, float] | None = None
     try:
         assert process.stdout is not None
-        for line in process.stdout:
-            said = json.loads(line)
-            event = said["event"]
-            if event == "connected":
-                outcome.connected = said["t"]
-            if event in ("connected", "begin"):
-                outcome.begin, outcome.missing = said["t"], said.get("missing", 0)
-                first = Look.now(), said["cpu_s"]
-                outcome.before = usage(watch) if watch is not None else None
-            if event in ("end", "result") and first is not None:
-                outcome.after = usage(watch) if watch is not None else None
-                outcome.end = said["t"]
-                outcome.elsewhere_cores = Look.now().elsewhere_since(first[0])
-                outcome.client_cores = (said["cpu_s"] - first[1]) / (outcome.end - outcome.begin)
-                first = None
-            if event == "result":
-                outcome.records = [Record.from_list(each) for each in said["records"]]
+        yield from map(json.loads, process.stdout)
         if process.wait() != 0:
             raise RuntimeError(f"the load client ended with status {process.returncode}")
     finally:
         watchdog.cancel()
         process.kill()
         process.wait()
+
+
+def finish(process: subprocess.Popen[str], plan: Plan, watch: int | None = None) -> Outcome:
+    """Follow a client that was started until its end."""
+    longest_s = (plan.duration_s or 0) + (plan.measure_s or 0) + plan.ramp_s + plan.settle_s
+    outcome = Outcome()
+    first: tuple[Look, float] | None = None
+    with contextlib.closing(said(process, longest_s)) as all_said:
+        for each in all_said:
+            event = each["event"]
+            if event == "connected":
+                outcome.connected = each["t"]
+            if event in ("connected", "begin"):
+                outcome.begin, outcome.missing = each["t"], each.get("missing", 0)
+                first = Look.now(), each["cpu_s"]
+                outcome.before = usage(watch) if watch is not None else None
+            if event in ("end", "result") and first is not None:
+                outcome.after = usage(watch) if watch is not None else None
+                outcome.end = each["t"]
+                outcome.elsewhere_cores = Look.now().elsewhere_since(first[0])
+                outcome.client_cores = (each["cpu_s"] - first[1]) / (outcome.end - outcome.begin)
+                first = None
+            if event == "result":
+                outcome.records = [Record.from_list(record) for record in each["records"]]
     return outcome

@@ -7,8 +7,7 @@ half from one second to the next.
 
 from __future__ import annotations
 
-import json
-import threading
+import contextlib
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 
@@ -40,32 +39,21 @@ def take(plan: Plan, pids: Mapping[str, int], told: Told = lambda event, job: No
     return at once.  RuntimeError if the client fails or takes a minute and a half longer than
     it may.
     """
-    process = client.start(plan)
-    longest = plan.turns * (plan.settle_s + (plan.measure_s or 0.0))
-    watchdog = threading.Timer(longest + client.SLACK_S, process.kill)
-    watchdog.start()
+    longest_s = plan.turns * (plan.settle_s + (plan.measure_s or 0.0))
     job, begin, before = "", 0.0, 0.0
     spans: list[tuple[str, float, float, float]] = []
     records: list[Record] = []
-    try:
-        assert process.stdout is not None
-        for line in process.stdout:
-            said = json.loads(line)
-            if said["event"] in ("turn", "begin"):
-                told(said["event"], said["job"])
-            match said["event"]:
+    with contextlib.closing(client.said(client.start(plan), longest_s)) as all_said:
+        for each in all_said:
+            if each["event"] in ("turn", "begin"):
+                told(each["event"], each["job"])
+            match each["event"]:
                 case "begin":
-                    job, begin, before = said["job"], said["t"], cpu_s(pids[said["job"]])
+                    job, begin, before = each["job"], each["t"], cpu_s(pids[each["job"]])
                 case "end":
-                    spans.append((job, begin, said["t"], cpu_s(pids[job]) - before))
+                    spans.append((job, begin, each["t"], cpu_s(pids[job]) - before))
                 case "result":
-                    records = [Record.from_list(each) for each in said["records"]]
-        if process.wait() != 0:
-            raise RuntimeError(f"the load client ended with status {process.returncode}")
-    finally:
-        watchdog.cancel()
-        process.kill()
-        process.wait()
+                    records = [Record.from_list(record) for record in each["records"]]
     return [
         Turn(job, end - begin, *_came([r for r in records if r.job == job], begin, end), used)
         for job, begin, end, used in spans

@@ -39,7 +39,7 @@ class Facts:
         """What the response is, as far as can be told now."""
         if self._kind is _UNSEEN:
             self._kind = kind_of(self.exchange, self._upload)
-        return self._kind  # type: ignore[return-value]  # set here only
+        return self._kind  # type: ignore[return-value]  # no longer _UNSEEN, which mypy cannot tell from object
 
     @property
     def waits_for_first_bytes(self) -> bool:
