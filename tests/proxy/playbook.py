@@ -6,9 +6,9 @@ under test.  So a test reads like the wire.
 
 from __future__ import annotations
 
-import heapq
+import math
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 
 from mitmproxy import connection, http
@@ -22,7 +22,7 @@ from mitmthrottle.policy import parse_policy
 from mitmthrottle.proxy.addon import Throttle
 from mitmthrottle.proxy.engine import Engine
 from mitmthrottle.proxy.patch import Patch
-from mitmthrottle.proxy.wake import Waker
+from mitmthrottle.proxy.wake import Timers, Waker
 
 
 class FakeClock:
@@ -31,35 +31,37 @@ class FakeClock:
     def __init__(self) -> None:
         self.schedule = Schedule()
         self.time = 1000.0
-        self.timers: list[tuple[float, int, Waker]] = []
-        self._serial = 0
+        self.timers = Timers()
 
     def now(self) -> float:
         return self.time
 
     def wake_at(self, when: float, waker: Waker) -> None:
-        self._serial += 1
-        heapq.heappush(self.timers, (when, self._serial, waker))
+        if when < math.inf:
+            self.timers.add(when, waker)
+
+    def timer_dropped(self) -> None:
+        self.timers.drop()
 
     def submitted(self) -> None:
         pass
 
     def soon(self, waker: Waker) -> None:
-        self.wake_at(self.time, waker)
+        step = waker.wake(a_last_time=True)
+        with suppress(StopIteration):
+            step.send(None)
 
     def stop(self) -> None:
         pass
 
     def next_due(self) -> float:
-        return min([self.schedule.next_due(), *(t[0] for t in self.timers[:1])])
+        return min(self.schedule.next_due(), self.timers.next_at())
 
     def due(self) -> Iterator[Waker]:
         for claim in self.schedule.advance(self.time):
             assert isinstance(claim.owner, Waker)
-            claim.owner.granted = True
             yield claim.owner
-        while self.timers and self.timers[0][0] <= self.time:
-            yield heapq.heappop(self.timers)[2]
+        yield from self.timers.due(self.time)
 
 
 class Wire:
@@ -171,7 +173,8 @@ class Wire:
     def nothing_left(self) -> bool:
         return (
             not self.engine.active()
-            and self.engine.paced_responses == 0
+            and self.engine.paced_bodies == 0
+            and not len(self.clock.timers)
             and self.clock.schedule.next_due() == float("inf")
         )
 

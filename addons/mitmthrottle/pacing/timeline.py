@@ -23,14 +23,37 @@ class Timeline:
 
     __slots__ = ("_cut_bytes", "_resume", "_stall_bytes", "_stalls")
 
-    def __init__(self, stalls: Stalls | None, cut_after_bytes: int | None) -> None:
+    def __init__(
+        self, stalls: Stalls | None, cut_after_bytes: int | None, sent_bytes: int = 0
+    ) -> None:
         self._stalls = stalls
         self._stall_bytes = stalls.after_bytes if stalls else math.inf
+        if stalls and sent_bytes > stalls.after_bytes:
+            every = stalls.every_bytes
+            self._stall_bytes = (
+                stalls.after_bytes + math.ceil((sent_bytes - stalls.after_bytes) / every) * every
+                if every
+                else math.inf
+            )
         self._cut_bytes = math.inf if cut_after_bytes is None else cut_after_bytes
         self._resume: float | None = None
 
     def __repr__(self) -> str:
         return f"Timeline(next stall {self._stall_bytes}, cut {self._cut_bytes})"
+
+    def replaced(
+        self, stalls: Stalls | None, cut_after_bytes: int | None, sent_bytes: int, now: float
+    ) -> Timeline:
+        new = Timeline(stalls, cut_after_bytes, sent_bytes)
+        if (
+            self._resume is not None
+            and stalls is not None
+            and self._stalls is not None
+            and stalls.after_bytes == self._stalls.after_bytes
+        ):
+            new._resume = self._resume - self._stalls.for_s + stalls.for_s
+            new._stall_bytes = sent_bytes
+        return new
 
     def is_cut(self, sent_bytes: int) -> bool:
         return sent_bytes >= self._cut_bytes

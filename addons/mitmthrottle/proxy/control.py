@@ -55,7 +55,7 @@ class Control:
             return "no policy is in force"
         lines = [f"{self.policy.name}: {len(engine.active())} bodies under way"]
         for rule in self.policy.rules:
-            busy = sum(1 for held in engine.active() if held.rule and held.rule.name == rule.name)
+            busy = sum(1 for body in engine.active() if body.rule and body.rule.name == rule.name)
             lines.append(f"{rule.name}: {rule.then.describe()}; {busy} under way{self._said(rule)}")
         if (store := engine.store) is not None:
             gone = f"away ({store.away})" if store.away else "there"
