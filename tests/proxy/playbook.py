@@ -10,6 +10,7 @@ import math
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
+from types import SimpleNamespace
 
 from mitmproxy import connection, http
 from mitmproxy.addons.proxyserver import Proxyserver
@@ -68,8 +69,13 @@ class Wire:
     """One client connection and whatever servers it leads to."""
 
     def __init__(self, tctx: taddons.context, addon: Throttle, clock: FakeClock) -> None:
+        self.tctx = tctx
         self.addon = addon
         self.clock = clock
+        self.refuse_connections = False
+        self.woken = 0
+        self.longest_idle_s = 0.0
+        self._active_at = clock.time
         self.options = tctx.options
         self.flows: list[http.HTTPFlow] = []
         self.hooks: list[str] = []
@@ -84,6 +90,7 @@ class Wire:
         )
         ctx = context.Context(self.client, tctx.options)
         self.transports: dict[connection.Connection, object] = {}
+        self.timeout_watchdog = SimpleNamespace(timeout=600.0)
         self.layer: layer.Layer = HttpLayer(ctx, HTTPMode.regular)
         tctx.master.addons.get("proxyserver").connections[self.client.id] = self
         self.feed(events.Start())
@@ -91,7 +98,18 @@ class Wire:
     async def server_event(self, event: events.Event) -> None:
         self.feed(event)
 
+    @property
+    def idle_timeout_s(self) -> float:
+        return self.timeout_watchdog.timeout
+
+    @idle_timeout_s.setter
+    def idle_timeout_s(self, seconds: float) -> None:
+        self.timeout_watchdog.timeout = seconds
+
     def feed(self, event: events.Event) -> None:
+        self.woken += isinstance(event, events.Wakeup)
+        self.longest_idle_s = max(self.longest_idle_s, self.clock.time - self._active_at)
+        self._active_at = self.clock.time
         todo = [event]
         while todo:
             for command in self.layer.handle_event(todo.pop(0)):
@@ -101,6 +119,9 @@ class Wire:
         if isinstance(command, commands.SendData):
             out = self.sent.setdefault(command.connection, [])
             out.append((self.clock.time, bytes(command.data)))
+        elif isinstance(command, commands.OpenConnection) and self.refuse_connections:
+            command.connection.error = "refused"
+            return [events.OpenConnectionCompleted(command, "refused")]
         elif isinstance(command, commands.OpenConnection):
             command.connection.state = connection.ConnectionState.OPEN
             command.connection.peername = ("198.18.0.1", 80)

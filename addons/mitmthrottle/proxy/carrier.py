@@ -16,7 +16,7 @@ from typing import Protocol
 from mitmproxy import http
 from mitmproxy.connection import Client, Connection
 from mitmproxy.flow import Flow
-from mitmproxy.proxy import context, layer, server
+from mitmproxy.proxy import context, layer
 
 from mitmthrottle.policy import Rule
 
@@ -85,9 +85,7 @@ class Carrier(layer.Layer):
             reader,
             receiver,
             flow_controlled=flow_controlled,
-            timeout_s=handler.timeout_watchdog.timeout
-            if isinstance(handler, server.ConnectionHandler)
-            else float("inf"),
+            timeout_s=handler.timeout_watchdog.timeout,
         )
         return True
 

@@ -375,6 +375,9 @@ class PacedStream(Carrier, http.HttpStream):
     def _client_gone(self, event: http_events.RequestProtocolError) -> layer.CommandGenerator[None]:
         if self.upload is not None and self.upload.headers_sent:
             yield from self._pass_rest(self.upload)
+        elif self.upload is not None:
+            # There is no connection yet to which mitmproxy could say so.
+            self.client_state = self.state_consume_request_body
         self._close_all("client-gone")
         if self._made and self.server_state not in (self.state_done, self.state_errored):
             # mitmproxy would tell the origin; it was never asked, or has been told.
