@@ -125,6 +125,7 @@ class Wire:
         elif isinstance(command, commands.OpenConnection):
             command.connection.state = connection.ConnectionState.OPEN
             command.connection.peername = ("198.18.0.1", 80)
+            command.connection.timestamp_start = self.clock.time
             self.servers.append(command.connection)
             return [events.OpenConnectionCompleted(command, None)]
         elif isinstance(command, commands.CloseConnection):

@@ -28,7 +28,6 @@ from .bodies.sniffing import Sniffing
 from .bodies.starts import StartLimits
 from .connections import Connections
 from .facts import PAGE_HOST, exchange_of, host_of, is_address, upload_of, user_of
-from .flow_control import policy_changed
 from .mark import Marks
 from .reports import Reports
 from .unpaced import Unpaced
@@ -85,7 +84,6 @@ class Engine:
             rule.then.block is not None or any(stage.block for stage in rule.then.stages)
             for rule in policy.rules
         )
-        policy_changed(self.might_match_any, uploads=self._uploads)
         if self.store is not None:
             self.store.use(policy.seed, policy.name)
 
@@ -99,6 +97,10 @@ class Engine:
         in transparent mode before the first byte."""
         known = [name for name in names if name and not is_address(name)]
         return not known or any(self._decider.might_match_host(name) for name in known)
+
+    def paces_uploads(self) -> bool:
+        """Whether any rule has an `upload`."""
+        return self._uploads
 
     @property
     def elapsed_s(self) -> float:

@@ -1,221 +1,339 @@
-"""Back-pressure to the origin: what a paced response has not passed on is not read either.
+"""Back-pressure: what a paced body has not passed on is not read from its sender either.
 
-Rule: whoever is not paced must not notice.  Only connections to hosts that some rule could match
-are touched at all, and on those every response that no rule matches gets its full speed back at
-its headers.
+Rule: whoever is not paced must not notice.  A connection on which nothing can be paced is
+mitmproxy's own, to the frame.
 
-*HTTP/1*: one response at a time has the connection, so the reader is stopped (`PausableReader`).
-asyncio by itself holds up to 256 KiB per read and 128 KiB per reader; both are made small while a
-response is paced.
+*HTTP/1 and relayed bytes*: one body at a time has the connection, so reading is paused
+(pausable_reader.py).  asyncio by itself takes up to 256 KiB per read and holds 128 KiB per reader;
+both are made small while a body is paced.
 
-*HTTP/2*: a connection carries many responses, so the stream's flow-control window does it.
-mitmproxy announces windows of 2^31-1 bytes and acknowledges at once; `PacedHttp2Client` starts streams
-with 64 KiB and acknowledges a paced stream's bytes only when they have gone out to the client.
-The credit travels as an HTTP event, like data does.
+*HTTP/2*: a connection carries many bodies, so each stream's flow-control window does it.
+mitmproxy announces windows of 2^31-1 bytes and acknowledges at once.  `PacedHttp2Client` (towards
+an origin) and `PacedHttp2Server` (towards a client) do so too until something could be paced on
+them.  Then:
+
+- SETTINGS_INITIAL_WINDOW_SIZE is 64 KiB, from the connection's start or by a SETTINGS frame while
+  it lasts; when nothing can be paced any more, it is raised again.
+- A stream is *limited* from its message's headers to its end, or until `OpenWindow` says that it is
+  not paced.  For a limited stream holds
+
+      what its peer may still send + what it has sent and we have not passed on  <=  its window
+
+  with a window as `OpenWindow` says, any number of times: raised, the difference is allowed at
+  once; lowered, what is passed on is not acknowledged until the sum fits.
+- The *connection's* window is given back as data comes, for limited streams too: what a stream has
+  in the proxy is bounded by its own window, so no end of a stream can leave a debt behind.
+
+A change of SETTINGS_INITIAL_WINDOW_SIZE moves the windows of all open streams by the difference
+(RFC 9113, 6.9.2), below zero if need be.  h2 counts that when the peer acknowledges, and believes
+any acknowledgement to be of all that was sent: so there is one change at a time, and what is to be
+given back after it waits for the acknowledgement.  A window that we raise by WINDOW_UPDATE goes to
+2^30 and no further, which leaves room for a raised setting: 2^30 + 2^30 - 64 KiB < 2^31.
 
 HTTP/3 has no such lever: aioquic acknowledges by itself.
 """
 
 from __future__ import annotations
 
-import asyncio
-from collections.abc import Callable, Coroutine
+import math
+from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Any, ClassVar
-from weakref import WeakSet
+from typing import ClassVar
 
+import h2.connection
 import h2.events
-from mitmproxy.connection import Connection, Server
-from mitmproxy.proxy import commands, context, events, layer, server, tunnel
-from mitmproxy.proxy.layers import http
+import h2.stream
+from h2.settings import SettingCodes
+from mitmproxy.connection import Server
+from mitmproxy.proxy import commands, context, events, layer
+from mitmproxy.proxy.layers.http import _events as http_events
 from mitmproxy.proxy.layers.http._base import HttpEvent, ReceiveHttp
-from mitmproxy.proxy.layers.http._http2 import Http2Client, Http2Connection, Http2Server
+from mitmproxy.proxy.layers.http._http2 import (
+    Http2Client,
+    Http2Connection,
+    Http2Server,
+    StreamState,
+)
 
-SMALL_BYTES = 16 * 1024  # what may wait before our queue, and in it, at low rates
-LARGE_BYTES = 256 * 1024
-AHEAD_S = 0.05  # at high rates: what may wait, in seconds of the rate
-# HTTP/2: what a stream may send before its response's headers were looked at, and what a paced one
-# may have under way.  64 KiB is the protocol's own default; a higher rate needs more to be kept up
-# over a distance of 250 ms.
+from .pausable_reader import (
+    LARGE_BYTES,
+    SMALL_BYTES,
+    PausableReader,
+    pausable,
+    reader_of,
+    waiting_bytes,
+)
+
+__all__ = [
+    "LARGE_BYTES",
+    "SMALL_BYTES",
+    "Acknowledge",
+    "OpenWindow",
+    "PacedHttp2Client",
+    "PacedHttp2Connection",
+    "PacedHttp2Server",
+    "PausableReader",
+    "pausable",
+    "reader_of",
+    "waiting_bytes",
+    "window_bytes",
+]
+
+# HTTP/2: what a limited stream may have under way, at least.  64 KiB is the protocol's own default:
+# it holds for streams that begin before our SETTINGS have reached the peer.  A higher rate needs
+# more to be kept up over a distance of 250 ms.
 STREAM_WINDOW_BYTES = 65_535
 WINDOW_S = 0.25
 LARGEST_WINDOW_BYTES = 4 * 1024 * 1024
-FULL_WINDOW_BYTES = 2**31 - 1  # mitmproxy's own
+UNLIMITED_WINDOW_BYTES = 2**30  # of a stream that is not paced beside others that are
+MAX_WINDOW_BYTES = 2**31 - 1  # the protocol's largest, and mitmproxy's own
+# A WINDOW_UPDATE is sent for this part of a window: less costs frames, more costs rate over a long
+# distance, since what was passed on and not yet told is missing from the window.
+UPDATES_PER_WINDOW = 8
+CONNECTION_UPDATE_BYTES = 1024 * 1024  # of a window of 2^31-1
 
 
-def waiting_bytes(rate_bytes_per_s: float | None) -> int:
-    """How much of a response at that rate may wait in our queue before the origin is stopped."""
-    return int(min(max((rate_bytes_per_s or 0) * AHEAD_S, SMALL_BYTES), LARGE_BYTES))
-
-
-class PausableReader:
-    """A `StreamReader` that can be told not to read on.  mitmproxy only calls `read`."""
-
-    __slots__ = ("__weakref__", "_open", "_opened", "_reader", "_size", "_transport")
-
-    def __init__(self, reader: asyncio.StreamReader, transport: object) -> None:
-        self._reader = reader
-        self._transport = transport
-        self._open = True
-        self._opened: asyncio.Event | None = None
-        self._size = LARGE_BYTES
-
-    def __getattr__(self, name: str) -> Any:
-        return getattr(self._reader, name)
-
-    def read(self, n: int = -1) -> Coroutine[Any, Any, bytes]:
-        # No coroutine of ours around asyncio's while nothing is held: this is on everybody's way.
-        return (
-            self._reader.read(min(n, self._size) if n > 0 else n) if self._open else self._wait(n)
-        )
-
-    async def _wait(self, n: int) -> bytes:
-        while not self._open:
-            self._opened = asyncio.Event()
-            await self._opened.wait()
-        return await self._reader.read(min(n, self._size) if n > 0 else n)
-
-    def limit(self, size: int | None) -> None:
-        """Let asyncio hold about that many bytes; None: what it holds by default."""
-        # Attributes of asyncio's own classes, set only where they exist: uvloop has none of them.
-        self._size = size or LARGE_BYTES
-        if hasattr(self._reader, "_limit"):
-            self._reader._limit = size or 64 * 1024
-        if hasattr(self._transport, "max_size"):
-            if size:
-                self._transport.max_size = size
-            else:
-                self._transport.__dict__.pop("max_size", None)
-
-    def pause(self) -> None:
-        self._open = False
-
-    def resume(self) -> None:
-        self._open = True
-        if self._opened is not None:
-            self._opened.set()
-            self._opened = None
-
-
-def pausable(handler: server.ConnectionHandler, connection: Connection) -> PausableReader | None:
-    """Put a `PausableReader` before that connection, before mitmproxy reads from it."""
-    transport = handler.transports[connection]
-    if isinstance(transport.reader, asyncio.StreamReader):
-        raw = getattr(transport.writer, "transport", None)
-        reader = PausableReader(transport.reader, raw)
-        # Typed as StreamReader there; `read` is all that is used (see guard.py).
-        transport.reader = reader  # type: ignore[assignment]
-        return reader
-    return None
-
-
-def reader_of(
-    handler: server.ConnectionHandler, layers: list[layer.Layer | None], peer: Connection
-) -> PausableReader | None:
-    """The gated reader under a stream's connection to that peer, also through tunnels."""
-    for found in layers:
-        if isinstance(found, tunnel.TunnelLayer) and found.conn is peer:
-            peer = found.tunnel_connection
-            break
-    transport = handler.transports.get(peer)
-    reader = transport.reader if transport else None
-    return reader if isinstance(reader, PausableReader) else None
-
-
-@dataclass
-class Acknowledge(HttpEvent):
-    """That many bytes of a paced body have gone out on the other side."""
-
-    size: int
+def window_bytes(rate_bytes_per_s: float, at_most_bytes: float = math.inf) -> int:
+    """What a stream at that rate (infinity: as fast as may be) may have under way."""
+    size = min(rate_bytes_per_s * WINDOW_S, LARGEST_WINDOW_BYTES, at_most_bytes)
+    return int(max(size, STREAM_WINDOW_BYTES))
 
 
 @dataclass
 class OpenWindow(HttpEvent):
-    """The message's headers were looked at: give its body a window for this rate (infinity: as
-    fast as may be, but still acknowledged as it goes out); None: it is not paced."""
+    """A body may have this rate from now on (bytes/s; infinity: as fast as may be, but still
+    acknowledged as it is passed on); None: it is not paced.
+
+    To be sent when a message's headers were looked at, whenever what they get changes, and with
+    None when a body is let go before its end.  `at_most_bytes` bounds what may be in the proxy or
+    under way to it, counted down by what is acknowledged: what is left of a quota, beyond which
+    another rate will hold.  A rate of None is then the full speed.  A stream's smallest window
+    (64 KiB) is always there.
+    """
 
     rate_bytes_per_s: float | None
     at_most_bytes: int | None = None
 
+    @property
+    def is_paced(self) -> bool:
+        return self.rate_bytes_per_s is not None or self.at_most_bytes is not None
 
-def waits_for_us(connection: object) -> bool:
-    return isinstance(connection, PacedHttp2Connection) and connection.guarded
+
+@dataclass
+class Acknowledge(HttpEvent):
+    """That many bytes of a paced body have been passed on to the other side."""
+
+    size: int
+
+
+class StreamWindow:
+    """What a limited stream's peer may have under way, and what of it has come."""
+
+    __slots__ = ("_at_most_bytes", "_rate_bytes_per_s", "owed_bytes")
+
+    def __init__(self) -> None:
+        self.owed_bytes = 0  # have come, are not passed on
+        self._rate_bytes_per_s = 0.0  # the smallest window until somebody has decided
+        self._at_most_bytes = math.inf
+
+    def __repr__(self) -> str:
+        return f"StreamWindow({self.size_bytes} B, owes {self.owed_bytes} B)"
+
+    @property
+    def size_bytes(self) -> int:
+        return window_bytes(self._rate_bytes_per_s, self._at_most_bytes)
+
+    def open(self, rate_bytes_per_s: float | None, at_most_bytes: int | None) -> None:
+        self._rate_bytes_per_s = math.inf if rate_bytes_per_s is None else rate_bytes_per_s
+        self._at_most_bytes = math.inf if at_most_bytes is None else at_most_bytes
+
+    def acknowledge(self, size: int) -> None:
+        self.owed_bytes -= min(size, self.owed_bytes)
+        self._at_most_bytes -= size
 
 
 class PacedHttp2Connection(Http2Connection):
-    """An HTTP/2 connection on which paced streams are acknowledged when their bytes go out."""
+    """An HTTP/2 connection whose peer may send on a paced stream as much as was passed on."""
 
-    guarded: bool
-    _owed: dict[int, int]  # bytes not yet acknowledged, by this connection's stream ids
+    limits_streams: bool
+    """A stream gets no more than the smallest window until an `OpenWindow` comes for it."""
     Headers: ClassVar[type[h2.events.Event]]  # what begins a message from the peer
 
-    def _guard(self, guarded: bool) -> None:
-        self.guarded = guarded
-        self._owed = {}
-        if guarded:
+    _windows: dict[int, StreamWindow]  # of limited streams, by this connection's own ids
+    _changes_under_way: int  # SETTINGS that the peer has not acknowledged
+    _unacknowledged_bytes: int  # of the connection's window
+    _has_paced = False  # a stream although the policy did not let it seem possible
+
+    def __init__(self, ctx: context.Context) -> None:
+        super().__init__(ctx)  # type: ignore[call-arg]  # the next class is Http2Client or -Server
+        self._windows = {}
+        self._unacknowledged_bytes = 0
+        self._changes_under_way = 1  # the first, which begins the connection
+        self.limits_streams = self.might_pace()
+        if self.limits_streams:
             self.h2_conn.local_settings.initial_window_size = STREAM_WINDOW_BYTES
             self.h2_conn.local_settings.acknowledge()
-        else:
-            # Nothing is to be seen to here, so that nobody comes by here.
-            self.handle_h2_event = super().handle_h2_event  # type: ignore[method-assign]  # on purpose
+
+    def might_pace(self) -> bool:
+        """Whether the policy in force could pace anything that comes over this connection."""
+        raise NotImplementedError
 
     def own_stream_id(self, stream_id: int) -> int | None:
-        """This connection's id of a stream; None if it has none (any more)."""
+        """This connection's id of a stream; None if it has none (yet)."""
         raise NotImplementedError
 
     # Plain functions that give a generator, mostly mitmproxy's own: one of ours around it would
     # cost at each of its commands, whether the stream is paced or not.
 
     def _handle_event(self, event: events.Event) -> layer.CommandGenerator[None]:
-        if isinstance(event, (Acknowledge, OpenWindow)):
-            return self._credit(event)
+        if isinstance(event, (OpenWindow, Acknowledge)):
+            return self._adjust(event)
+        if isinstance(event, http_events.RequestHeaders):
+            self._follow_policy()  # goes out before them
+        elif isinstance(
+            event, (http_events.RequestProtocolError, http_events.ResponseProtocolError)
+        ):
+            return self._give_up(event)
         return super()._handle_event(event)
 
     def handle_h2_event(self, event: h2.events.Event) -> layer.CommandGenerator[bool]:
-        if isinstance(event, self.Headers):
-            self._owed[event.stream_id] = 0  # type: ignore[attr-defined]  # both kinds have one
-        elif isinstance(event, h2.events.DataReceived):
-            if event.stream_id in self._owed:
-                return self._receive(event)
+        if isinstance(event, h2.events.DataReceived):
+            if (window := self._windows.get(event.stream_id)) is not None:
+                return self._receive(event, window)
+        elif isinstance(event, self.Headers):
+            self._follow_policy()
+            if self.limits_streams:
+                self._windows[event.stream_id] = StreamWindow()  # type: ignore[attr-defined]  # both kinds have one
         elif isinstance(event, (h2.events.StreamEnded, h2.events.StreamReset)):
-            # Nothing more comes on this stream, but its bytes count for the connection's window.
-            self._acknowledge(event.stream_id, self._owed.get(event.stream_id, 0))
-            self._owed.pop(event.stream_id, None)
+            self._windows.pop(event.stream_id, None)
+        elif isinstance(event, h2.events.SettingsAcknowledged):
+            self._settings_acknowledged(event)
         return super().handle_h2_event(event)
 
-    def _credit(self, event: Acknowledge | OpenWindow) -> layer.CommandGenerator[None]:
+    def close_connection(self, msg: str) -> layer.CommandGenerator[None]:
+        self._windows.clear()
+        return super().close_connection(msg)
+
+    # -- what comes
+
+    def _receive(
+        self, event: h2.events.DataReceived, window: StreamWindow
+    ) -> layer.CommandGenerator[bool]:
+        self._acknowledge_to_connection(event.flow_controlled_length)
+        window.owed_bytes += len(event.data)
+        self._replenish(event.stream_id, window)  # its padding
+        if event.data or not event.stream_ended:
+            yield ReceiveHttp(self.ReceiveData(event.stream_id, event.data))
+        return False
+
+    def _acknowledge_to_connection(self, size: int) -> None:
+        self._unacknowledged_bytes += size
+        if self._unacknowledged_bytes >= CONNECTION_UPDATE_BYTES and not self._is_lost():
+            self.h2_conn.increment_flow_control_window(self._unacknowledged_bytes)
+            self._unacknowledged_bytes = 0
+
+    # -- what our streams say
+
+    def _adjust(self, event: OpenWindow | Acknowledge) -> layer.CommandGenerator[None]:
         own = self.own_stream_id(event.stream_id)
-        if own is not None and own in self._owed:
-            if isinstance(event, Acknowledge):
-                self._acknowledge(own, event.size)
-            else:
-                self._admit(own, event.rate_bytes_per_s)
+        if own is None:
+            return
+        window = self._windows.get(own)
+        if isinstance(event, Acknowledge):
+            if window is not None:
+                window.acknowledge(event.size)
+                self._replenish(own, window)
+        elif not event.is_paced:
+            self._stop_limiting(own)
+        elif self._may_receive(own):
+            if window is None:
+                window = self._limit(own)
+            window.open(event.rate_bytes_per_s, event.at_most_bytes)
+            self._replenish(own, window, at_once=True)
+        if data := self.h2_conn.data_to_send():
+            yield commands.SendData(self.conn, data)
+
+    def _give_up(self, event: HttpEvent) -> layer.CommandGenerator[None]:
+        """Reset the stream, or answer with an error while the peer may still be sending."""
+        stream_id = event.stream_id
+        yield from super()._handle_event(event)
+        if (own := self.own_stream_id(stream_id)) is not None:
+            self._stop_limiting(own)
             if data := self.h2_conn.data_to_send():
                 yield commands.SendData(self.conn, data)
 
-    def _receive(self, event: h2.events.DataReceived) -> layer.CommandGenerator[bool]:
-        if event.data:
-            self._owed[event.stream_id] += len(event.data)
-            yield ReceiveHttp(self.ReceiveData(event.stream_id, event.data))
-        if padding := event.flow_controlled_length - len(event.data):
-            self.h2_conn.acknowledge_received_data(padding, event.stream_id)
-        return False
+    def _limit(self, stream_id: int) -> StreamWindow:
+        """Pace a stream that had begun without limits."""
+        window = self._windows[stream_id] = StreamWindow()
+        if not self.limits_streams:
+            self._has_paced = self._has_paced or not self.might_pace()
+            self._follow_policy()
+        return window
 
-    def _admit(self, stream_id: int, rate_bytes_per_s: float | None) -> None:
-        if rate_bytes_per_s is None:
-            window = FULL_WINDOW_BYTES
-        else:
-            window = int(min(rate_bytes_per_s * WINDOW_S, LARGEST_WINDOW_BYTES))
-        if window > STREAM_WINDOW_BYTES and not self.is_closed(stream_id):
-            self.h2_conn.increment_flow_control_window(window - STREAM_WINDOW_BYTES, stream_id)
-        if rate_bytes_per_s is None and (owed := self._owed.pop(stream_id)):
-            self.h2_conn.acknowledge_received_data(owed, stream_id)
+    def _stop_limiting(self, stream_id: int) -> None:
+        if self._windows.pop(stream_id, None) is not None:
+            self._raise_to(UNLIMITED_WINDOW_BYTES, stream_id)
 
-    def _acknowledge(self, stream_id: int, size: int) -> None:
-        size = min(size, self._owed.get(stream_id, 0))
-        if size:
-            self._owed[stream_id] -= size
-            self.h2_conn.acknowledge_received_data(size, stream_id)
+    # -- windows
+
+    def _is_lost(self) -> bool:
+        closed = h2.connection.ConnectionState.CLOSED
+        return self.h2_conn.state_machine.state is closed
+
+    def _may_receive(self, stream_id: int) -> bool:
+        """Whether that stream's peer has not ended it yet."""
+        stream = self.h2_conn.streams.get(stream_id)
+        return (
+            stream is not None
+            and not self._is_lost()
+            and stream.state_machine.state
+            in (h2.stream.StreamState.OPEN, h2.stream.StreamState.HALF_CLOSED_LOCAL)
+        )
+
+    def _replenish(self, stream_id: int, window: StreamWindow, *, at_once: bool = False) -> None:
+        size = window.size_bytes
+        step = 1 if at_once else size // UPDATES_PER_WINDOW
+        self._raise_to(size - window.owed_bytes, stream_id, step)
+
+    def _raise_to(self, size: int, stream_id: int, step: int = 1) -> None:
+        """Let the peer send `size` bytes from now on, if that is more than it may by `step`."""
+        if self._may_receive(stream_id):
+            missing = size - self.h2_conn.streams[stream_id].inbound_flow_control_window
+            if missing >= step:
+                self.h2_conn.increment_flow_control_window(missing, stream_id)
+
+    def _follow_policy(self) -> None:
+        """Change the window of streams to come, where the policy has changed."""
+        wanted = self._has_paced or self.might_pace()
+        if wanted is self.limits_streams or self._changes_under_way or self._is_lost():
+            return
+        if not wanted and self._windows:
+            return  # they would be raised with all others
+        if wanted:
+            # What they have sent would be taken away again: give it back before.
+            for stream_id in self._unlimited_streams():
+                self._raise_to(MAX_WINDOW_BYTES, stream_id)
+        self.limits_streams = wanted
+        self._changes_under_way += 1
+        initial = STREAM_WINDOW_BYTES if wanted else UNLIMITED_WINDOW_BYTES
+        self.h2_conn.update_settings({SettingCodes.INITIAL_WINDOW_SIZE: initial})
+
+    def _settings_acknowledged(self, event: h2.events.SettingsAcknowledged) -> None:
+        self._changes_under_way = max(self._changes_under_way - 1, 0)
+        if self.limits_streams and SettingCodes.INITIAL_WINDOW_SIZE in event.changed_settings:
+            for stream_id in self._unlimited_streams():
+                self._raise_to(UNLIMITED_WINDOW_BYTES, stream_id)
+            for stream_id, window in self._windows.items():
+                self._replenish(stream_id, window, at_once=True)
+        self._follow_policy()
+
+    def _unlimited_streams(self) -> list[int]:
+        """Those whose message has begun: of the others nobody knows yet."""
+        return [
+            stream_id
+            for stream_id, state in self.streams.items()
+            if state is StreamState.HEADERS_RECEIVED and stream_id not in self._windows
+        ]
 
 
 class PacedHttp2Client(PacedHttp2Connection, Http2Client):
@@ -224,10 +342,8 @@ class PacedHttp2Client(PacedHttp2Connection, Http2Client):
     Headers = h2.events.ResponseReceived
     might_match_any: ClassVar[Callable[[set[str | None]], bool]]
 
-    def __init__(self, ctx: context.Context) -> None:
-        super().__init__(ctx)
-        self._guard(type(self).might_match_any(names_of(ctx.server)))
-        (guarded if self.guarded else unguarded).add(ctx.server)
+    def might_pace(self) -> bool:
+        return type(self).might_match_any(names_of(self.context.server))
 
     def own_stream_id(self, stream_id: int) -> int | None:
         return self.our_stream_id.get(stream_id)
@@ -237,10 +353,10 @@ class PacedHttp2Server(PacedHttp2Connection, Http2Server):
     """Towards a client: uploads are paced."""
 
     Headers = h2.events.RequestReceived
+    paces_uploads: ClassVar[Callable[[], bool]]
 
-    def __init__(self, ctx: context.Context) -> None:
-        super().__init__(ctx)
-        self._guard(True)  # a rule with an upload may come while the connection lasts
+    def might_pace(self) -> bool:
+        return type(self).paces_uploads()
 
     def own_stream_id(self, stream_id: int) -> int | None:
         return stream_id
@@ -249,26 +365,3 @@ class PacedHttp2Server(PacedHttp2Connection, Http2Server):
 def names_of(connection: Server) -> set[str | None]:
     """What a connection to an origin is known by."""
     return {connection.sni, connection.address[0] if connection.address else None}
-
-
-# Connections to origins over HTTP/2: those that wait for our credit; those whose windows are open;
-# and those of the latter for whose host a rule has come since.
-guarded: WeakSet[Server] = WeakSet()
-unguarded: WeakSet[Server] = WeakSet()
-outdated: WeakSet[Server] = WeakSet()
-
-
-def policy_changed(might_match_any: Callable[[set[str | None]], bool], *, uploads: bool) -> None:
-    """Find the connections that no new request may use, see `GetPacedConnection`."""
-    outdated.clear()
-    outdated.update(each for each in unguarded if might_match_any(names_of(each)))
-
-
-class GetPacedConnection(http.GetHttpConnection):
-    """As mitmproxy's, but a connection that was made before a rule could match its host is left to
-    those who have it: its windows are open, so a paced response would pile up in the proxy."""
-
-    def connection_spec_matches(self, connection: Connection) -> bool:
-        if outdated and connection in outdated:
-            return False
-        return super().connection_spec_matches(connection)

@@ -35,7 +35,7 @@ from . import server_timing
 from .bodies.body import SMALL_QUEUE_BYTES, Body
 from .bodies.queue import Tail
 from .carrier import Carrier
-from .flow_control import Acknowledge, OpenWindow, PausableReader, waits_for_us
+from .flow_control import Acknowledge, OpenWindow, PacedHttp2Connection, PausableReader
 from .unpaced import Unpaced
 
 END_OF_MESSAGE = (http_events.RequestEndOfMessage, http_events.ResponseEndOfMessage)
@@ -80,7 +80,7 @@ class PacedStream(Carrier, http.HttpStream):
         look = self._look_at_request_with_body if has_body else self._look_at_request
         yield from _and_then(handled, HttpRequestHeadersHook, look)
         yield from self._see_to_ends()
-        if has_body and self.upload is None and self._waits_for_us(self.context.client):
+        if has_body and self.upload is None and self._limits_streams(self.context.client):
             yield http.SendHttp(OpenWindow(self.stream_id, None), self.context.client)
 
     def _look_at_request(self) -> None:
@@ -129,7 +129,7 @@ class PacedStream(Carrier, http.HttpStream):
             client,
             self._unsent_upload,
             self._reader(client),
-            flow_controlled=self._waits_for_us(client),
+            flow_controlled=self._has_windows(client),
         )
         if not begun:
             self.upload = None
@@ -173,13 +173,13 @@ class PacedStream(Carrier, http.HttpStream):
             if reader := self._reader(self.context.server):
                 self.engine.connections.reading_little.discard(reader)
             server = self.context.server
-            if self._begin_response(body, flow_controlled=self._waits_for_us(server)):
+            if self._begin_response(body, flow_controlled=self._has_windows(server)):
                 yield from self._let_out(body)
                 return
         yield from self._see_to_ends()
         self._look_on()
         self._read_as_usual()
-        if not event.end_stream and self._waits_for_us(self.context.server):
+        if not event.end_stream and self._limits_streams(self.context.server):
             yield http.SendHttp(OpenWindow(self.stream_id, None), self.context.server)
 
     def _look_at_response(self) -> None:
@@ -343,6 +343,13 @@ class PacedStream(Carrier, http.HttpStream):
         if body.flow_controlled and (window := body.window()) is not None:
             yield http.SendHttp(OpenWindow(self.stream_id, *window), self._sender(body))
 
+    def _pass_rest(self, body: Body) -> layer.CommandGenerator[None]:
+        yield from super()._pass_rest(body)
+        if body in (self.upload, self.response):  # and has not come to its end by that
+            if body.flow_controlled and (body is self.upload or not self._made):
+                yield http.SendHttp(OpenWindow(self.stream_id, None), self._sender(body))
+            body.flow_controlled = False
+
     # -- answers of ours
 
     def _block(self, body: Body) -> layer.CommandGenerator[None]:
@@ -499,9 +506,16 @@ class PacedStream(Carrier, http.HttpStream):
         below = self.parent_layer().connections.get(peer)
         return self.engine.connections.reader_under(self.context, peer, below)
 
-    def _waits_for_us(self, sender: Connection) -> bool:
-        """Whether that peer's HTTP/2 connection waits for what we acknowledge."""
-        return sender.alpn == b"h2" and waits_for_us(self._protocol(sender))
+    def _has_windows(self, sender: Connection) -> bool:
+        """Whether that peer's connection takes `OpenWindow` and `Acknowledge`."""
+        return sender.alpn == b"h2" and isinstance(self._protocol(sender), PacedHttp2Connection)
+
+    def _limits_streams(self, sender: Connection) -> bool:
+        """Whether that peer's connection waits for an `OpenWindow` for each stream."""
+        if sender.alpn != b"h2":
+            return False
+        connection = self._protocol(sender)
+        return isinstance(connection, PacedHttp2Connection) and connection.limits_streams
 
 
 def _nothing() -> layer.CommandGenerator[None]:

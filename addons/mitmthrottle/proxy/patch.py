@@ -18,7 +18,7 @@ from mitmproxy.proxy import layers, mode_servers, server
 from mitmproxy.proxy.layers import http, tcp, websocket
 
 from .engine import Engine
-from .flow_control import GetPacedConnection, PacedHttp2Client, PacedHttp2Server
+from .flow_control import PacedHttp2Client, PacedHttp2Server
 from .har import with_record
 from .http_stream import PacedStream
 from .relay import PacedTCPLayer
@@ -47,8 +47,15 @@ class Patch:
                     {"might_match_any": staticmethod(engine.might_match_any)},
                 ),
             ),
-            (http, "Http2Server", PacedHttp2Server),
-            (http, "GetHttpConnection", GetPacedConnection),
+            (
+                http,
+                "Http2Server",
+                type(
+                    "PacedHttp2Server",
+                    (PacedHttp2Server,),
+                    {"paces_uploads": staticmethod(engine.paces_uploads)},
+                ),
+            ),
             (
                 websocket,
                 "WebsocketLayer",

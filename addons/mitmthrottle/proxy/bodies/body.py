@@ -145,7 +145,7 @@ class Body:
         self._parties = Parties.of(exchange, client_id)
         self._began = runtime.now()
         self._starts_from = self._began  # its delay counts from here
-        self._held_since: float | None = self._began
+        self._held_since = self._began if self.receives_headers else None
         self._waited_s = 0.0
         # -- what the rule says
         self._said = FREE  # at this stage
