@@ -260,7 +260,7 @@ class Held:
             return self.quota or Quota(quota.free_bytes)
         period = quota.window(self.engine.unix_time(), self.engine.policy_started_unix)
         return self.engine.quotas.get(
-            (rule_name, quota.per),
+            (rule_name, quota.per, quota.every),
             self.parties.behind(quota.per),
             quota.free_bytes,
             period,
@@ -287,7 +287,7 @@ class Held:
     def _quota_left_bytes(self) -> int:
         return self.quota.left_bytes(self._period()) if self.quota is not None else 0
 
-    def _period(self) -> object:
+    def _period(self) -> int | None:
         quota = self.rule.then.quota if self.rule is not None else None
         return (
             quota.window(self.engine.unix_time(), self.engine.policy_started_unix)
