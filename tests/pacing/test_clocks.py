@@ -21,7 +21,7 @@ def sent_in(base: float, rate: float, burst: float | None, members: int) -> int:
     budget = Budget(rate, burst, run.now)
     for number in range(members):
         run.join(number, Budget(0.9 * rate, burst, run.now), budget)
-    run.run(10.0)
+    run.run(2.5)
     return sum(size for _, size in run.everything())
 
 

@@ -34,9 +34,9 @@ def test_a_nest_with_small_bursts_has_its_whole_rate(
         for number in range(each):
             own = (Budget(1.5 * inner * MBIT, burst, run.now),) if levels == 3 else ()
             run.join((client, number), *own, middle, all_of_it)
-    run.run(3.0)
+    run.run(2.0)
     rate = min(outer, inner * clients) * MBIT
-    assert sum(size for _, size in run.everything()) >= 0.99 * 3 * rate
+    assert sum(size for _, size in run.everything()) >= 0.99 * 2 * rate
 
 
 @pytest.mark.parametrize("late_s", [0.0, 0.0005])
@@ -91,7 +91,7 @@ steps = st.lists(
 )
 
 
-@settings(max_examples=80, deadline=None)
+@settings(max_examples=50, deadline=None)
 @given(st.lists(st.tuples(rates, bursts, st.booleans()), min_size=2, max_size=4), steps)
 def test_every_budget_of_a_nest_keeps_its_promise(
     kinds: list[tuple[float, float | None, bool]],

@@ -47,8 +47,8 @@ from __future__ import annotations
 
 import heapq
 import math
-from typing import Protocol
 
+from .claimants import Claimant, Sharing
 from .moments import later, reached_at
 
 DEFAULT_BURST_S = 0.1  # the burst where none is asked for, in seconds of the rate
@@ -65,29 +65,6 @@ FURTHEST_S = 0.6
 FURTHEST_S_A_MEMBER = 1 / 500
 IN_TURN_S = 0.2  # and how far before them, because it had its last turn when they had theirs
 CATCH_UP_S = 0.1  # how much of our own lateness is made up for, in seconds of the rate
-
-
-class Claimant(Protocol):
-    """What a budget needs to know of who waits in its queue."""
-
-    size: int  # bytes of the piece that waits
-    waiting: bool
-    withdrawn: bool  # it has given up; drop it when its turn comes
-
-    def shrink(self, size: int, now: float) -> None:
-        """Wait for so many bytes only."""
-
-    def move(self, budget: Budget, sooner: float) -> None:
-        """Its place in that budget's queue is so much further in front."""
-
-
-class Sharing(Protocol):
-    """What a budget tells to whoever shares it with other processes."""
-
-    def joined(self, claimant: Claimant) -> None: ...
-    def left(self, claimant: Claimant) -> None: ...
-    def waits(self, claimant: Claimant, now: float, *, in_turn: bool) -> None: ...
-    def passed(self, claimant: Claimant, now: float) -> None: ...
 
 
 class Budget:
@@ -289,18 +266,13 @@ class Budget:
     def next_due(self) -> float:
         """When the head of the queue may leave; infinity when nobody waits, or until what is held
         has left."""
-        self._prune()
-        queue = self._queue
-        if not queue:
+        head = self.head
+        if head is None:
             return math.inf
-        needed = self._needed(queue[0][2].size)
+        needed = max(self.burst_bytes, head.size) if self._refilling else head.size
         if self._held and needed > self._cap():
             return math.inf
         return reached_at(self._stamp, needed - self._level, self.rate_bytes_per_s)
-
-    def _needed(self, size: int) -> float:
-        """The tokens that let so many bytes leave."""
-        return max(self.burst_bytes, size) if self._refilling else size
 
     def _prune(self) -> None:
         queue = self._queue
@@ -311,13 +283,11 @@ class Budget:
         """Let the head of the queue through: it was due by `as_of`."""
         # What comes in the clock's last step before that is not lost: due times are rounded up.
         self._accrue(as_of, self.rate_bytes_per_s * math.ulp(as_of))
-        self._refilling = False
         start, _, claimant = heapq.heappop(self._queue)
         self._virtual = max(self._virtual, start)
         self._level -= claimant.size
-        self._prune()
-        if self._queue and self.policing and self._queue[0][2].size > self._level:
-            self._refilling = True
+        head = self.head
+        self._refilling = self.policing and head is not None and head.size > self._level
         if self.sharing is not None:
             self.sharing.passed(claimant, now)
         return claimant

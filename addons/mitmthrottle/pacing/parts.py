@@ -21,7 +21,8 @@ from collections.abc import Callable, Hashable, Iterable
 from dataclasses import dataclass
 from typing import Literal
 
-from .budgets import Budget, Claimant
+from .budgets import Budget
+from .claimants import Claimant
 from .moments import later
 
 SOON_S = 0.07  # between two reports of a budget where something changes: 14 a second

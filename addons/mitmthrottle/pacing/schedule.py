@@ -56,7 +56,7 @@ class Claim:
             self._tags[step] -= less
         self.size = size
 
-    def move(self, budget: Budget, sooner: float) -> None:
+    def move(self, budget: object, sooner: float) -> None:
         """Its place in that budget's queue is so much further in front."""
         self._tags[self.budgets.index(budget)] -= sooner
 
