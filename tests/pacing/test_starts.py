@@ -169,6 +169,7 @@ def test_a_chain_starts_in_all_or_in_none() -> None:
     narrow, wide = StartLimiter(2, 10.0), StartLimiter(1, 4.0)
     one, two, three = chains([narrow, wide], 3)
     assert two.try_start(0.0) == math.inf
+    assert one.due(0.0) == one.due(0.0) == -math.inf
     assert one.try_start(0.0) == -math.inf
     assert two.try_start(1.0) == 4.0
     assert three.try_start(1.0) == math.inf

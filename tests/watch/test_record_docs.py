@@ -19,7 +19,7 @@ from mitmthrottle.watch.metrics_ended import MOST_RULES
 from mitmthrottle.watch.record_line import line_of
 from mitmthrottle.watch.why import why
 from tests.proxy.playbook import wire
-from tests.proxy.test_stream import BODY, GET, HEAD_20K, SLOW, with_effect
+from tests.proxy.test_http_stream import BODY, GET, HEAD_20K, SLOW, with_effect
 
 from .records import record
 from .test_why import TWO, policy, slowed

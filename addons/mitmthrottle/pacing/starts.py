@@ -214,9 +214,8 @@ class StartChain:
     def __repr__(self) -> str:
         return f"StartChain({len(self._tickets)} of {self._limiters}, {self.owner!r})"
 
-    def try_start(self, now: float) -> float:
-        """-infinity: it starts now, and all limiters have counted it.  Else when to ask again;
-        infinity: when its owner is told that it has come to stand first."""
+    def due(self, now: float) -> float:
+        """-infinity: `try_start` would start it now.  Else as that; nothing is counted."""
         while True:
             due = -math.inf
             for limiter, ticket in zip(self._limiters, self._tickets, strict=False):
@@ -227,8 +226,14 @@ class StartChain:
                 return due
             reached = len(self._tickets)
             if reached == len(self._limiters):
-                break
+                return -math.inf
             self._tickets.append(self._limiters[reached].join(self.owner))
+
+    def try_start(self, now: float) -> float:
+        """-infinity: it starts now, and all limiters have counted it.  Else when to ask again;
+        infinity: when its owner is told that it has come to stand first."""
+        if (due := self.due(now)) > now:
+            return due
         tickets, self._tickets, limiters = self._tickets, [], self._limiters
         self._limiters = ()
         # All count it before anybody is told, who might ask at once.

@@ -22,7 +22,8 @@ from mitmproxy.proxy.server_hooks import ServerConnectionHookData
 from mitmthrottle.policy import Policy, PolicyError, find_policy, load_policy
 from mitmthrottle.store import Address, Down
 
-from . import cork, credit, engine, live, options, quic
+from . import cork, engine, flow_control, live, options, quic
+from .bodies.body import SMALL_QUEUE_BYTES
 from .control import Control
 from .engine import Engine
 from .guard import require_known_mitmproxy
@@ -214,7 +215,7 @@ class Throttle:
     def client_connected(self, client: Client) -> None:
         if self.engine is not None and (handler := self.engine.connections.handler_of(client)):
             widen(handler, self.engine)
-            credit.gate(handler, client)
+            flow_control.pausable(handler, client)
             cork.put_cork(handler, client)
 
     def client_disconnected(self, client: Client) -> None:
@@ -230,10 +231,10 @@ class Throttle:
         matched = data.server.via or engine.might_match_any(names)
         if handler := engine.connections.handler_of(data.client):
             # Always, since a rule for it may come while the connection lasts.
-            reader = credit.gate(handler, data.server)
+            reader = flow_control.pausable(handler, data.server)
             if matched and reader is not None:
-                reader.hold_at_most(credit.SMALL_BYTES)
-                engine.connections.careful.add(reader)
+                reader.limit(SMALL_QUEUE_BYTES)
+                engine.connections.reading_little.add(reader)
 
     def next_layer(self, nextlayer: layer.NextLayer) -> None:
         if nextlayer.data_client():
@@ -267,18 +268,11 @@ class Throttle:
 
     def requestheaders(self, flow: http.HTTPFlow) -> None:
         self._pinned.spoke(flow.client_conn)
-        if self.engine is not None:
-            try:
-                self.engine.request_came(flow)
-            except Exception:  # fail open: see the rule above
-                self.engine.failed(flow.request.pretty_url)
 
     def responseheaders(self, flow: http.HTTPFlow) -> None:
-        if self.engine is not None:
+        if self._quic_refused and self.engine is not None and flow.response is not None:
             try:
-                if self._quic_refused and flow.response is not None:
-                    quic.without_h3(flow.response)
-                self.engine.response_came(flow)
+                quic.without_h3(flow.response)
             except Exception:  # fail open: see the rule above
                 self.engine.failed(flow.request.pretty_url)
 

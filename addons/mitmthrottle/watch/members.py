@@ -89,9 +89,9 @@ def shares(parts: Iterable[Part], names: Names) -> tuple[Share, ...]:
 
 
 def _share(key: tuple[Hashable, ...], parts: list[Part], names: Names) -> Share:
-    """`key` is of effects.py: rule, number of the limit, `per`."""
+    """`key` is of bodies/plan.py: whose limit, its number, `per`."""
     owner, index, per = key
-    upload = isinstance(owner, tuple)
+    upload = isinstance(owner, tuple) and owner[1] == "upload"
     rule = owner[0] if isinstance(owner, tuple) else owner
     limited = all(part.budget.fraction <= 1 for part in parts)
     return Share(

@@ -10,13 +10,13 @@ from functools import lru_cache
 from json.encoder import encode_basestring_ascii as quoted
 
 from mitmthrottle.policy import Rule
-from mitmthrottle.proxy.passing import Passing
 from mitmthrottle.proxy.record import Record
+from mitmthrottle.proxy.unpaced import Unpaced
 
 NULL = "null"
 
 
-def line_of(record: Record | Passing) -> bytes:
+def line_of(record: Record | Unpaced) -> bytes:
     """With its newline; ASCII only, so that no reader stumbles over what was in a URL.
 
     Put together by hand, since there is one for each response: a dictionary and its encoder take

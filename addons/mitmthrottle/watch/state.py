@@ -17,7 +17,7 @@ from mitmproxy import http
 
 from mitmthrottle.policy import Decision, Exchange, Policy, PolicyError, Rule, WhyNot
 from mitmthrottle.policy.exchange import plain_address
-from mitmthrottle.proxy.held import Held
+from mitmthrottle.proxy.bodies.body import Body
 from mitmthrottle.proxy.record import Record
 from mitmthrottle.proxy.watcher import EndedBody, Watcher
 from mitmthrottle.watch.state_samples import JustEnded
@@ -177,11 +177,11 @@ class Live(Watcher):
             self._unmatched_left -= 1
             self.wants_unmatched &= self._unmatched_left > 0
 
-    def began(self, held: Held) -> None:
-        if held.kind in ("opaque", "websocket") and held.direction == "down" and held.rule:
-            row = self._row(held.flow_id, held.exchange)
-            row.rule = held.rule
-            self._matched(row, held.rule)
+    def began(self, body: Body) -> None:
+        if body.kind in ("opaque", "websocket") and body.direction == "down" and body.rule:
+            row = self._row(body.flow_id, body.exchange)
+            row.rule = body.rule
+            self._matched(row, body.rule)
 
     def ended(self, record: EndedBody) -> None:
         row = self.rows.get(record.flow_id)

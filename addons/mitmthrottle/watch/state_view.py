@@ -15,7 +15,7 @@ from dataclasses import dataclass
 from mitmthrottle.policy import Exchange
 from mitmthrottle.policy.exchange import plain_address
 from mitmthrottle.proxy.addon import Throttle
-from mitmthrottle.proxy.held import Held
+from mitmthrottle.proxy.bodies.body import Body
 
 from . import state_json as shape
 from .members_seen import Members
@@ -74,7 +74,7 @@ class View:
     def state(self, reading: Reading) -> shape.State:
         active = self._throttle.engine.active() if self._throttle.engine else []
         seen = [
-            held for held in active if held.rule and reading.may_see(held.exchange.client_address)
+            body for body in active if body.rule and reading.may_see(body.exchange.client_address)
         ]
         rates = self._samples.series.values()
         live = self._live
@@ -101,7 +101,7 @@ class View:
             },
             "samples": {"last": self._samples.last, "every_s": EVERY_S, "kept": KEPT},
             "rules": self._rules.states(active, reading.since),
-            "active": [self._body(held) for held in seen[:MOST_ACTIVE]],
+            "active": [self._body(body) for body in seen[:MOST_ACTIVE]],
             "clients": self._clients(active, reading),
             "decisions": self._decisions(reading),
             "hosts_seen": _most(live.hosts) if reading.trusted else [],
@@ -162,38 +162,38 @@ class View:
 
     # -- what is under way, and was
 
-    def _body(self, held: Held) -> shape.ActiveBody:
-        gate, exchange, rule = held.gate, held.exchange, held.rule
+    def _body(self, body: Body) -> shape.ActiveBody:
+        exchange, rule = body.exchange, body.rule
         state: shape.Progress
-        if gate.in_line:
+        if body.waits_to_start:
             state = "waits its turn"
-        elif not gate.head_sent:
+        elif not body.headers_sent:
             state = "delayed"
         else:
-            state = "free" if held.rate_bytes_per_s is None else "paced"
-        now = self._samples.rate_now(held)
+            state = "free" if body.rate_bytes_per_s is None else "paced"
+        now = self._samples.rate_now(body)
         return {
-            "id": f"{held.flow_id}/{held.direction}",
-            "kind": held.kind,
-            "direction": held.direction,
+            "id": f"{body.flow_id}/{body.direction}",
+            "kind": body.kind,
+            "direction": body.direction,
             "rule": rule.name if rule else "",
             "line": rule.line if rule else 0,
             **_asked_for(exchange),
-            "bytes": gate.sent_bytes,
+            "bytes": body.sent_bytes,
             "size_bytes": exchange.size,
-            "asked_bytes_per_s": held.rate_bytes_per_s,
-            "measured_bytes_per_s": gate.measured_bytes_per_s if now is None else now,
-            "age_s": gate.opened_s_ago,
+            "asked_bytes_per_s": body.rate_bytes_per_s,
+            "measured_bytes_per_s": body.measured_bytes_per_s if now is None else now,
+            "age_s": body.age_s,
             "state": state,
         }
 
-    def _clients(self, active: list[Held], reading: Reading) -> list[shape.ClientState]:
+    def _clients(self, active: list[Body], reading: Reading) -> list[shape.ClientState]:
         busy: Counter[tuple[str, str | None]] = Counter()
         sent: Counter[tuple[str, str | None]] = Counter()
-        for held in active:
-            key = (plain_address(held.exchange.client_address or ""), held.exchange.user)
+        for body in active:
+            key = (plain_address(body.exchange.client_address or ""), body.exchange.user)
             busy[key] += 1
-            sent[key] += held.gate.sent_bytes
+            sent[key] += body.sent_bytes
         found: list[shape.ClientState] = []
         for key, client in reversed(self._live.clients.items()):
             if not reading.may_see(client.address):

@@ -4,12 +4,12 @@ Rule: whoever is not paced must not notice.  Only connections to hosts that some
 are touched at all, and on those every response that no rule matches gets its full speed back at
 its headers.
 
-*HTTP/1*: one response at a time has the connection, so the reader is stopped (`GatedReader`).
+*HTTP/1*: one response at a time has the connection, so the reader is stopped (`PausableReader`).
 asyncio by itself holds up to 256 KiB per read and 128 KiB per reader; both are made small while a
 response is paced.
 
 *HTTP/2*: a connection carries many responses, so the stream's flow-control window does it.
-mitmproxy announces windows of 2^31-1 bytes and acknowledges at once; `CreditClient` starts streams
+mitmproxy announces windows of 2^31-1 bytes and acknowledges at once; `PacedHttp2Client` starts streams
 with 64 KiB and acknowledges a paced stream's bytes only when they have gone out to the client.
 The credit travels as an HTTP event, like data does.
 
@@ -48,7 +48,7 @@ def waiting_bytes(rate_bytes_per_s: float | None) -> int:
     return int(min(max((rate_bytes_per_s or 0) * AHEAD_S, SMALL_BYTES), LARGE_BYTES))
 
 
-class GatedReader:
+class PausableReader:
     """A `StreamReader` that can be told not to read on.  mitmproxy only calls `read`."""
 
     __slots__ = ("__weakref__", "_open", "_opened", "_reader", "_size", "_transport")
@@ -75,7 +75,7 @@ class GatedReader:
             await self._opened.wait()
         return await self._reader.read(min(n, self._size) if n > 0 else n)
 
-    def hold_at_most(self, size: int | None) -> None:
+    def limit(self, size: int | None) -> None:
         """Let asyncio hold about that many bytes; None: what it holds by default."""
         # Attributes of asyncio's own classes, set only where they exist: uvloop has none of them.
         self._size = size or LARGE_BYTES
@@ -87,22 +87,22 @@ class GatedReader:
             else:
                 self._transport.__dict__.pop("max_size", None)
 
-    def stop(self) -> None:
+    def pause(self) -> None:
         self._open = False
 
-    def go_on(self) -> None:
+    def resume(self) -> None:
         self._open = True
         if self._opened is not None:
             self._opened.set()
             self._opened = None
 
 
-def gate(handler: server.ConnectionHandler, connection: Connection) -> GatedReader | None:
-    """Put a `GatedReader` before that connection, before mitmproxy reads from it."""
+def pausable(handler: server.ConnectionHandler, connection: Connection) -> PausableReader | None:
+    """Put a `PausableReader` before that connection, before mitmproxy reads from it."""
     transport = handler.transports[connection]
     if isinstance(transport.reader, asyncio.StreamReader):
         raw = getattr(transport.writer, "transport", None)
-        reader = GatedReader(transport.reader, raw)
+        reader = PausableReader(transport.reader, raw)
         # Typed as StreamReader there; `read` is all that is used (see guard.py).
         transport.reader = reader  # type: ignore[assignment]
         return reader
@@ -111,7 +111,7 @@ def gate(handler: server.ConnectionHandler, connection: Connection) -> GatedRead
 
 def reader_of(
     handler: server.ConnectionHandler, layers: list[layer.Layer | None], peer: Connection
-) -> GatedReader | None:
+) -> PausableReader | None:
     """The gated reader under a stream's connection to that peer, also through tunnels."""
     for found in layers:
         if isinstance(found, tunnel.TunnelLayer) and found.conn is peer:
@@ -119,25 +119,30 @@ def reader_of(
             break
     transport = handler.transports.get(peer)
     reader = transport.reader if transport else None
-    return reader if isinstance(reader, GatedReader) else None
+    return reader if isinstance(reader, PausableReader) else None
 
 
 @dataclass
-class Credit(HttpEvent):
+class Acknowledge(HttpEvent):
     """That many bytes of a paced body have gone out on the other side."""
 
     size: int
 
 
 @dataclass
-class Admit(HttpEvent):
+class OpenWindow(HttpEvent):
     """The message's headers were looked at: give its body a window for this rate (infinity: as
     fast as may be, but still acknowledged as it goes out); None: it is not paced."""
 
     rate_bytes_per_s: float | None
+    at_most_bytes: int | None = None
 
 
-class Credited(Http2Connection):
+def waits_for_us(connection: object) -> bool:
+    return isinstance(connection, PacedHttp2Connection) and connection.guarded
+
+
+class PacedHttp2Connection(Http2Connection):
     """An HTTP/2 connection on which paced streams are acknowledged when their bytes go out."""
 
     guarded: bool
@@ -162,7 +167,7 @@ class Credited(Http2Connection):
     # cost at each of its commands, whether the stream is paced or not.
 
     def _handle_event(self, event: events.Event) -> layer.CommandGenerator[None]:
-        if isinstance(event, (Credit, Admit)):
+        if isinstance(event, (Acknowledge, OpenWindow)):
             return self._credit(event)
         return super()._handle_event(event)
 
@@ -178,10 +183,10 @@ class Credited(Http2Connection):
             self._owed.pop(event.stream_id, None)
         return super().handle_h2_event(event)
 
-    def _credit(self, event: Credit | Admit) -> layer.CommandGenerator[None]:
+    def _credit(self, event: Acknowledge | OpenWindow) -> layer.CommandGenerator[None]:
         own = self.own_stream_id(event.stream_id)
         if own is not None and own in self._owed:
-            if isinstance(event, Credit):
+            if isinstance(event, Acknowledge):
                 self._acknowledge(own, event.size)
             else:
                 self._admit(own, event.rate_bytes_per_s)
@@ -213,7 +218,7 @@ class Credited(Http2Connection):
             self.h2_conn.acknowledge_received_data(size, stream_id)
 
 
-class CreditClient(Credited, Http2Client):
+class PacedHttp2Client(PacedHttp2Connection, Http2Client):
     """Towards an origin: responses are paced."""
 
     Headers = h2.events.ResponseReceived
@@ -228,7 +233,7 @@ class CreditClient(Credited, Http2Client):
         return self.our_stream_id.get(stream_id)
 
 
-class CreditServer(Credited, Http2Server):
+class PacedHttp2Server(PacedHttp2Connection, Http2Server):
     """Towards a client: uploads are paced."""
 
     Headers = h2.events.RequestReceived
@@ -253,13 +258,13 @@ unguarded: WeakSet[Server] = WeakSet()
 outdated: WeakSet[Server] = WeakSet()
 
 
-def policy_changed(might_match_any: Callable[[set[str | None]], bool]) -> None:
-    """Find the connections that no new request may use, see `GetCreditedConnection`."""
+def policy_changed(might_match_any: Callable[[set[str | None]], bool], *, uploads: bool) -> None:
+    """Find the connections that no new request may use, see `GetPacedConnection`."""
     outdated.clear()
     outdated.update(each for each in unguarded if might_match_any(names_of(each)))
 
 
-class GetCreditedConnection(http.GetHttpConnection):
+class GetPacedConnection(http.GetHttpConnection):
     """As mitmproxy's, but a connection that was made before a rule could match its host is left to
     those who have it: its windows are open, so a paced response would pile up in the proxy."""
 
