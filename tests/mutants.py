@@ -171,6 +171,8 @@ def main() -> int:
             inside.write_text(text)
             killed = is_killed(home, options.tests or tests_of(path), options.timeout)
             inside.write_text(sound)
+            # What hypothesis has found would be tried on the next one first.
+            shutil.rmtree(home / ".hypothesis", ignore_errors=True)
             survived += not killed
             says = "killed  " if killed else "SURVIVED"
             print(f"{number:3} {says} {path.relative_to(ROOT)}", flush=True)

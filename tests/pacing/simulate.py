@@ -104,7 +104,7 @@ class Promise:
     def __init__(self, budget: Budget, now: float) -> None:
         self._budget = budget
         self._now = now
-        self._level = self.allowed = budget.burst_bytes
+        self._level = self.allowed = self.smallest = budget.burst_bytes
         self.worst_bytes = 0.0  # beyond the promise
 
     def at(self, now: float) -> None:
@@ -115,6 +115,7 @@ class Promise:
 
     def changed(self) -> None:
         self.allowed = max(self.allowed, self._budget.burst_bytes)
+        self.smallest = min(self.smallest, self._budget.burst_bytes)
 
     def left(self, size: int, now: float) -> None:
         self.at(now)

@@ -121,7 +121,7 @@ def test_every_budget_of_a_nest_keeps_its_promise(
         run.run(min(seconds, 0.3))
     for budget, promise in run.promises.items():
         # The default burst is a custom: one piece may be larger.
-        over = max(0.0, run.largest - promise.allowed)
+        over = max(0.0, run.largest - promise.smallest)
         assert promise.worst_bytes <= over + 1 + 1e-6 * promise.allowed, budget
 
 
