@@ -2,7 +2,7 @@
 # The first run makes .venv and installs the pinned dependencies, later ones start at once.
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test e2e lint lab lab-down bench clean
+.PHONY: help demo test e2e lint lab lab-down bench mutants clean
 MAKEFLAGS += --no-print-directory
 
 VENV := .venv
@@ -19,6 +19,7 @@ help:
 	@echo "make lab    as root: a client, a router with the proxy and an origin, in network namespaces"
 	@echo "make lab-down  remove them"
 	@echo "make bench  measure beside nginx, HAProxy, Squid, tc and bare mitmdump (as root, on Debian)"
+	@echo "make mutants  small faults in a copy of the code: do the tests see them? PATHS, COUNT, SEED"
 	@echo "make clean  remove what was made here"
 
 demo: $(VENV)/.lab
@@ -52,6 +53,12 @@ lint: $(VENV)/.dev
 bench: $(VENV)/.dev
 	@bench/install.sh
 	@$(BIN)/python -m bench $(BENCH_OPTIONS)
+
+# By hand: PATHS="addons/mitmthrottle/pacing/quota.py" COUNT=60 SEED=1 make mutants
+COUNT ?= 60
+SEED ?= 0
+mutants: $(VENV)/.dev
+	@$(BIN)/python tests/mutants.py --count $(COUNT) --seed $(SEED) $(PATHS)
 
 lab: $(VENV)/.lab
 	@$(BIN)/python -m mitmthrottle.lab.transparent up

@@ -99,7 +99,10 @@ class QuotaCalls:
             total = await self._store.link.run(
                 "quota.lua", [name], [used, known, f"{1000 * keep_s:.0f}"]
             )
-            quota.told(int(total), period)
+            try:
+                quota.told(int(total), period)
+            except (ValueError, OverflowError) as error:
+                raise Away(f"it has answered with no number of bytes: {error}") from None
         except Away as error:
             quota.not_told()
             if not error.at_once:

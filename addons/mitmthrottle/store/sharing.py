@@ -8,6 +8,7 @@ there.
 from __future__ import annotations
 
 import asyncio
+import math
 import secrets
 from collections.abc import Callable
 
@@ -89,16 +90,32 @@ class Sharing:
             for part, _ in asked:
                 self._parts.unanswered(part)
             raise
-        self._parts.processes = max(1, int(answer[1]))
+        try:
+            processes, elapsed_s = max(1, int(answer[1])), float(answer[2]) / 1000
+        except ValueError:
+            processes, elapsed_s = 0, math.nan
+        if not (processes and math.isfinite(elapsed_s)):
+            for part, _ in asked:
+                self._parts.unanswered(part)
+            raise Away("it has answered with no numbers")
+        self._parts.processes = processes
         lost = self.epoch is not None and self.epoch != answer[0] and names is self.names
         self.epoch = answer[0]
         self._take_in(asked, answer[3:])
         if clock == self.clock:
-            self.on_clock(float(answer[2]) / 1000, self._now() - begun)
+            self.on_clock(elapsed_s, self._now() - begun)
         return lost
 
     def _take_in(self, asked: list[tuple[Part, Demand]], answers: list[str]) -> None:
         now = self._now()
         for (part, demand), at in zip(asked, range(0, len(answers), 3), strict=True):
-            answer = Answer(float(answers[at]), float(answers[at + 1]), int(answers[at + 2]))
+            answer = _answer(answers[at : at + 3])
             self._parts.answered(part, demand, answer, now)
+
+
+def _answer(texts: list[str]) -> Answer:
+    """What the store says of one budget; if these are no numbers, an answer that is not sound."""
+    try:
+        return Answer(float(texts[0]), float(texts[1]), int(texts[2]))
+    except ValueError:
+        return Answer(math.nan, math.nan, 0)

@@ -633,7 +633,7 @@ class Body:
             self._quota.free_bytes = quota.free_bytes
             return self._quota
         return self._runtime.quotas.get(
-            (rule.name, quota.per),
+            (rule.name, quota.per, quota.every),
             self._parties.behind(quota.per),
             quota.free_bytes,
             self._period(said),
@@ -644,7 +644,7 @@ class Body:
     def _quota_left_bytes(self) -> int:
         return self._quota.left_bytes(self._period()) if self._quota is not None else 0
 
-    def _period(self, said: Plan | None = None) -> object:
+    def _period(self, said: Plan | None = None) -> int | None:
         quota = (said or self._said).quota
         if quota is None:
             return None
