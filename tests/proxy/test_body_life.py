@@ -261,9 +261,9 @@ def test_within_a_quota_nobody_waits_to_start() -> None:
         w.request(GET)
         w.respond(SHORT)
         w.pass_time(3500)
-        assert w.received().count(b"abc") == 1
+        assert w.received().count(b"\r\n\r\nabc") == 1
         w.pass_time(200)
-        assert w.received().count(b"abc") == 2
+        assert w.received().count(b"\r\n\r\nabc") == 2
 
 
 def test_within_a_quota_uploads_are_free_too() -> None:
