@@ -60,7 +60,7 @@ def run_command(workers: str, policy: str, mitmdump_options: tuple[str, ...]) ->
     mitmthrottle run my.yaml --workers 2
 
     What no rule matches is passed on as it comes (mitmdump by itself waits for the end of
-    each body); to have it collected: --set stream_large_bodies=
+    each body); to have it collected: --set stream_large_bodies
     """
     try:
         named, options = take_workers(mitmdump_options)
