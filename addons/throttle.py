@@ -8,6 +8,4 @@ from mitmthrottle.proxy.proxy_protocol import ProxyProtocol
 name = "mitmthrottle"
 throttle = Throttle()
 # The client's address first: whatever follows counts by it.
-globals().update(
-    checked(as_one(ProxyProtocol(), throttle, *watch.addons(throttle), ShortPauses()))
-)
+globals().update(checked(as_one(ProxyProtocol(), throttle, *watch.addons(throttle), ShortPauses())))

@@ -12,7 +12,7 @@ from pathlib import Path
 
 import pytest
 
-from mitmthrottle.lab.proxy import SCRIPT_PATH, START
+from mitmthrottle.lab.proxy import SCRIPT_PATH
 
 pytestmark = pytest.mark.e2e
 
@@ -89,7 +89,9 @@ STARTS: dict[str, Callable[..., Ended]] = {
 
 
 @pytest.mark.parametrize(
-    ("start", "before"), [(START, []), (WORKER, ["1", "0", "shared", "1"])], ids=["one", "worker"]
+    ("start", "before"),
+    [(program("mitmdump"), []), (WORKER, ["1", "0", "shared", "1"])],
+    ids=["one", "worker"],
 )
 def test_it_does_not_start(tmp_path: Path, start: str, before: list[str]) -> None:
     options = settings(f"confdir={tmp_path}", "throttle_policy=twitter-2021", "throttle_listen=")

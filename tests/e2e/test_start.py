@@ -16,7 +16,7 @@ from pathlib import Path
 
 import pytest
 
-from mitmthrottle.lab.proxy import SCRIPT_PATH, START
+from mitmthrottle.lab.proxy import SCRIPT_PATH
 
 from .figures import Figures
 from .nginx import Nginx
@@ -33,11 +33,12 @@ rules:
     when: {{host: {HOST}}}
     then: {{rate: 10 Mbit/s}}
 """
+MITMDUMP = "from mitmproxy.tools.main import mitmdump; mitmdump()"
 RUN = "from mitmthrottle.cli import main; main()"
 RESOLVE = SCRIPT_PATH.parent / "lab" / "resolve.py"
 STARTS = 10  # of each kind; a third of the starts let the first response through, once
 WAYS: dict[str, Callable[[Path], list[str]]] = {
-    "mitmdump": lambda path: [START, "-s", str(SCRIPT_PATH), "--set", f"throttle_policy={path}"],
+    "mitmdump": lambda path: [MITMDUMP, "-s", str(SCRIPT_PATH), "--set", f"throttle_policy={path}"],
     "run": lambda path: [RUN, "run", str(path)],
     "workers": lambda path: [RUN, "run", str(path), "--workers", "2", "--set",
                              "throttle_store=unix:///nowhere"],
