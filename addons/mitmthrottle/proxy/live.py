@@ -118,7 +118,7 @@ def _digest(path: Path) -> bytes:
     try:
         if not stat.S_ISREG(os.fstat(descriptor).st_mode):
             raise OSError(None, "this is no regular file: put one with the policy in its place")
-        with open(descriptor, "rb", closefd=False) as file:  # noqa: PTH123  (a descriptor)
+        with open(descriptor, "rb", closefd=False) as file:
             raw = file.read(LARGEST_FILE_BYTES + 1)
     finally:
         os.close(descriptor)
