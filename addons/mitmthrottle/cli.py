@@ -79,9 +79,9 @@ def run_command(workers: str, policy: str, mitmdump_options: tuple[str, ...]) ->
         except NotStarted as reason:
             raise click.ClickException(str(reason)) from None
     # Only here: the other commands should not wait for mitmproxy to be imported.
-    from mitmproxy.tools.main import mitmdump
+    from mitmthrottle.proxy.process import run_mitmdump
 
-    sys.exit(mitmdump([*throttle, *options]))
+    run_mitmdump([*throttle, *options])
 
 
 @main.command("check")

@@ -30,14 +30,17 @@ def main() -> NoReturn:
     # Until mitmproxy has its own way to end in order, a signal should run what follows as well.
     signal.signal(signal.SIGTERM, _exit)
     threading.Thread(target=_watch, args=(os.getppid(), folder, orphaned), daemon=True).start()
-    try:
-        from mitmproxy.tools.main import mitmdump
 
-        mitmdump()
-    finally:
+    def remove_folder() -> None:
         if orphaned.is_set():
             shutil.rmtree(folder, ignore_errors=True)
-    sys.exit(0)
+
+    try:
+        from mitmthrottle.proxy.process import run_mitmdump
+    except SystemExit:  # told to end meanwhile
+        remove_folder()
+        raise
+    run_mitmdump(sys.argv[1:], remove_folder)
 
 
 def _exit(number: int, frame: FrameType | None) -> NoReturn:
