@@ -27,11 +27,15 @@ _STOP_S = 5.0
 _TAIL_LINES = 20
 
 
-class ProxyNotStarted(RuntimeError):
+class ProxyFailed(RuntimeError):
+    """What `running_proxy` raises."""
+
+
+class ProxyNotStarted(ProxyFailed):
     """mitmdump ended, or did not listen in time; the message ends with its last lines."""
 
 
-class ProxyDied(RuntimeError):
+class ProxyDied(ProxyFailed):
     """mitmdump ended within the block, and not in order; the message ends with its last lines."""
 
 
@@ -53,6 +57,11 @@ class RunningProxy:
     def ca_path(self) -> Path:
         """PEM file of the authority that the proxy signs with; what a client must trust."""
         return self.confdir / "mitmproxy-ca-cert.pem"
+
+    @property
+    def running(self) -> bool:
+        """Whether it has not ended meanwhile. To be asked by the process that started it."""
+        return os.waitid(os.P_PID, self.pid, os.WEXITED | os.WNOHANG | os.WNOWAIT) is None
 
     def log(self) -> str:
         """What the proxy has printed so far."""
