@@ -9,6 +9,7 @@ import signal
 import socket
 import subprocess
 import sys
+import threading
 import time
 from collections.abc import Callable
 from contextlib import suppress
@@ -136,3 +137,53 @@ def _until(descriptor: int, word: bytes, within_s: float) -> bytes:
                     break
                 said += piece
     return said
+
+
+def test_after_traffic_over_udp_it_ends_in_order(
+    policy: Callable[[str], Path], tmp_path: Path, figures: Figures
+) -> None:
+    """Of bare mitmdump's, a third to a half of the ends are segmentation faults."""
+    path, statuses = policy(POLICY), list[int]()
+    with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as origin:
+        origin.bind(("127.0.0.1", 0))
+        threading.Thread(target=_echo, args=(origin,), daemon=True).start()
+        for _ in range(STARTS):
+            port = free_port()
+            mode = f"reverse:udp://127.0.0.1:{origin.getsockname()[1]}@{port}"
+            process = subprocess.Popen(
+                [sys.executable, "-P", "-c", RUN, "run", str(path), "--listen-host", "127.0.0.1",
+                 "--mode", mode, "--set", f"confdir={tmp_path}", "--set", "throttle_listen="],
+                stdin=subprocess.DEVNULL, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL,
+            )  # fmt: skip
+            try:
+                for _ in range(20):
+                    _exchange(port)
+            finally:
+                end(process)
+            statuses.append(process.returncode)
+        origin.sendto(b"", origin.getsockname())  # the end of the thread
+    figures.add(f"ends with status 0 after UDP, of {STARTS}", float(statuses.count(0)))
+    assert statuses == [0] * STARTS
+
+
+def _echo(origin: socket.socket) -> None:
+    while True:
+        data, sender = origin.recvfrom(2048)
+        if not data:
+            return
+        origin.sendto(data, sender)
+
+
+def _exchange(port: int) -> None:
+    """One datagram there and back, each from a port of its own, once somebody is there."""
+    with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as client:
+        client.settimeout(0.1)
+        client.connect(("127.0.0.1", port))
+        deadline = time.monotonic() + 20
+        while time.monotonic() < deadline:
+            with suppress(TimeoutError, ConnectionRefusedError):
+                client.send(b"here")
+                assert client.recv(2048) == b"here"
+                return
+            time.sleep(0.02)
+    raise TimeoutError("no answer over UDP")
