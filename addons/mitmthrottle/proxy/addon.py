@@ -7,6 +7,7 @@ works.
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import logging
 import os
 from collections.abc import Sequence
@@ -67,13 +68,18 @@ class Throttle:
         options.declare(loader)
 
     def configure(self, updated: set[str]) -> None:
+        # mitmproxy loads scripts in its loop, before it accepts a connection, and tells `running`
+        # when it has accepted some: what is slowed has to be slowed from here on.
+        with contextlib.suppress(RuntimeError):  # no loop: a test's
+            asyncio.get_running_loop()
+            self._running = True
+        self._quic_refused = ctx.options.throttle_quic == "block"
+        if updated & {"throttle_store", "throttle_store_down"}:
+            self._share(ctx.options.throttle_store, ctx.options.throttle_store_down)
         if "throttle_policy" in updated:
             self._load(ctx.options.throttle_policy)
         if self.engine is not None:
             self.engine.server_timing = ctx.options.throttle_server_timing
-        self._quic_refused = ctx.options.throttle_quic == "block"
-        if updated & {"throttle_store", "throttle_store_down"}:
-            self._share(ctx.options.throttle_store, ctx.options.throttle_store_down)
         if "throttle_commands" in updated and self._running:
             self._carry_out(ctx.options.throttle_commands)
 
@@ -138,15 +144,7 @@ class Throttle:
     # -- beginning and end
 
     def running(self) -> None:
-        self._running = True
         self.watchers.tell_later(asyncio.get_running_loop().call_later)
-        if self._path is not None and self.control.policy is not None:
-            self._use(self.control.effective())
-            self._watch(self._path)
-            try:
-                self._carry_out(ctx.options.throttle_commands)
-            except exceptions.OptionsError as error:
-                logger.error("mitmthrottle: %s", error)
 
     def done(self) -> None:
         self._running = False

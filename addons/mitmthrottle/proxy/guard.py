@@ -119,7 +119,7 @@ def differences() -> list[str]:
     release = tuple(int(part) for part in version.VERSION.split(".")[:2])
     if not OLDEST <= release <= NEWEST:
         found.append(
-            f"this is mitmproxy {version.VERSION}; mitmthrottle is tested with "
+            f"this is mitmproxy {version.VERSION}; mitmthrottle is made for "
             f"{OLDEST[0]}.{OLDEST[1]} to {NEWEST[0]}.{NEWEST[1]}"
         )
     for name, (function, parameters) in EXPECTED.items():
@@ -142,7 +142,7 @@ def require_known_mitmproxy() -> None:
         message = (
             "mitmthrottle cannot pace with this mitmproxy: "
             + "; ".join(found)
-            + ". Install a tested one: pip install 'mitmproxy>=12.2,<12.4'"
+            + ". Install one it is made for: pip install 'mitmproxy>=12.2,<12.4'"
         )
         logger.error(message)
         raise exceptions.OptionsError(message)
