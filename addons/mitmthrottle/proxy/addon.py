@@ -25,6 +25,7 @@ from mitmthrottle.store import Address, Down
 from . import cork, credit, engine, live, options, quic
 from .control import Control
 from .engine import Engine
+from .facts import url_of
 from .guard import require_known_mitmproxy
 from .mark import Marks
 from .patch import Patch, annotate_har, widen
@@ -57,6 +58,11 @@ class Throttle:
         self.watchers.add(watcher)
         if self.engine is not None:
             watcher.policy_in_force(self.engine.policy, self._path, self._reloads)
+
+    @property
+    def store_address(self) -> Address | None:
+        """Of the store that this process shares through."""
+        return self._shared[0] if self._shared else None
 
     # -- options and commands
 
@@ -271,7 +277,7 @@ class Throttle:
             try:
                 self.engine.request_came(flow)
             except Exception:  # fail open: see the rule above
-                self.engine.failed(flow.request.pretty_url)
+                self.engine.failed(url_of(flow))
 
     def responseheaders(self, flow: http.HTTPFlow) -> None:
         if self.engine is not None:
@@ -280,7 +286,7 @@ class Throttle:
                     quic.without_h3(flow.response)
                 self.engine.response_came(flow)
             except Exception:  # fail open: see the rule above
-                self.engine.failed(flow.request.pretty_url)
+                self.engine.failed(url_of(flow))
 
     def response(self, flow: http.HTTPFlow) -> None:
         if self.engine is not None:
