@@ -14,9 +14,10 @@ from mitmthrottle.lab import netns
 from mitmthrottle.lab.origin import Origin, running_origin
 from mitmthrottle.lab.proxy import RunningProxy
 
-from .door_attacks import Attack, answer_to, attacks, got_something, over_http2
+from .door_attacks import LOOPBACK, Attack, answer_to, attacks, got_something, over_http2
 from .figures import Figures
 from .seeing_lab import seen_proxy
+from .store_server import running_store
 from .workers import running_workers
 
 pytestmark = pytest.mark.e2e
@@ -215,3 +216,28 @@ def test_what_is_for_the_page_goes_to_nobody_else(
                 connection.settimeout(0.2)
                 heard.append(connection.recv(100))
     assert heard == []
+
+
+def test_the_store_is_no_destination(policy_file: Path, origin: Origin) -> None:
+    """By whatever name or address it can be reached."""
+    with running_store() as store:
+        port = store.port
+        url = f"throttle_store=valkey://store.example:{port}"
+        resolve = dict.fromkeys(("store.example", "resolves.example"), ("127.0.0.1", port))
+        options = ["--set", url]
+        assert b"PONG" in said_by(("127.0.0.1", port), b"PING\r\n")
+        with seen_proxy(policy_file, origin, options=options, resolve=resolve) as (proxy, _):
+            for host in (*LOOPBACK, "store.example", "STORE.example.", *own_address()):
+                tunnel = f"CONNECT {host}:{port} HTTP/1.1\r\nHost: {host}:{port}\r\n\r\n".encode()
+                request = f"GET http://{host}:{port}/ HTTP/1.1\r\nHost: a\r\n\r\n".encode()
+                for attack in (Attack("", (tunnel, b"PING\r\n\r\n")), Attack("", (request,))):
+                    answer = answer_to(attack, ("127.0.0.1", proxy.port))
+                    assert b"PONG" not in answer
+                    assert b"-ERR" not in answer
+            assert "Traceback" not in proxy.log()
+
+
+def said_by(address: tuple[str, int], sent: bytes) -> bytes:
+    with socket.create_connection(address, 5) as sock:
+        sock.sendall(sent)
+        return sock.recv(4096)

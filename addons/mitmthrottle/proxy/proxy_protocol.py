@@ -151,7 +151,9 @@ async def _read(reader: asyncio.StreamReader, data: bytearray) -> Header:
 
 
 def _introduce(client: Client, header: Header) -> None:
-    """From here on the client is the one that the header names."""
+    """From here on the client is the one that the header names; and where it names none, surely not
+    the balancer itself."""
+    _introduced.add(client)
     if header.source is None:
         return
     logger.debug(
@@ -160,7 +162,6 @@ def _introduce(client: Client, header: Header) -> None:
         human.format_address(header.source),
     )
     client.peername = header.source
-    _introduced.add(client)
     if header.destination is not None:
         client.sockname = header.destination
     # mitmproxy has asked itself whether to serve the balancer; the client is another question.

@@ -11,6 +11,7 @@ import asyncio
 import logging
 from typing import TYPE_CHECKING
 
+from . import answers
 from .link import Away
 
 if TYPE_CHECKING:
@@ -21,6 +22,7 @@ logger = logging.getLogger(__name__)
 # At most 15 calls in any second: four at once, and eleven a second.
 ASK_EVERY_S = 1 / 11
 ASK_AT_ONCE = 4
+MOST_PERIODS = 1000  # each process reserves one start at most: so many processes, at `1 / period`
 STALE_S = 0.05  # a turn that nobody wants by then is lost: to use it later would be one too many
 
 
@@ -82,14 +84,20 @@ class SharedLine:
         count, period_s = self.limit
         try:
             known_ms = 1000 * max(0.0, self._full_at - loop.time())
-            given, wait_ms, full_ms = await self._store.link.run(
+            answer = await self._store.link.run(
                 "starts.lua",
                 [self._key],
                 [count, 1000 * period_s, max(1, self._waiting), f"{known_ms:.3f}"],
             )
-            self._turns = int(given)
-            self._turns_at = loop.time() + float(wait_ms) / 1000
-            self._full_at = loop.time() + float(full_ms) / 1000
+            if not isinstance(answer, (list, tuple)) or len(answer) != 3:
+                raise Away("it has answered out of turn")
+            given, wait_ms, full_ms = answer
+            turns, wait_s = answers.count(given, count), answers.milliseconds(wait_ms) / 1000
+            full_s = answers.milliseconds(full_ms) / 1000
+            if max(wait_s, full_s) > MOST_PERIODS * period_s:
+                raise Away(f"it has answered {wait_s:g} s of a limit of {period_s:g} s")
+            self._turns, self._turns_at = turns, loop.time() + wait_s
+            self._full_at = loop.time() + full_s
         except Away as error:
             self._failed(error)
         except Exception:  # fail open: nobody waits for ever because of an error of ours
