@@ -96,6 +96,8 @@ class Listeners:
         folder = self._place()
         if folder is None or fcntl is None:
             return None, None
+        for left_over in folder.glob("p*-*"):
+            _is_alive(left_over)
         name = f"{kind}-{port}-{self._network}-{os.getpid()}-{next(self._serial)}"
         begun = folder / f"new-{name}"
         file = os.open(begun, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o600)
