@@ -27,6 +27,7 @@ from . import cork, engine, flow_control, live, options, quic
 from .bodies.body import SMALL_QUEUE_BYTES
 from .control import Control
 from .engine import Engine
+from .facts import url_of
 from .guard import require_known_mitmproxy
 from .mark import Marks
 from .patch import Patch, annotate_har, widen
@@ -59,6 +60,11 @@ class Throttle:
         self.watchers.add(watcher)
         if self.engine is not None:
             watcher.policy_in_force(self.engine.policy, self._path, self._reloads)
+
+    @property
+    def store_address(self) -> Address | None:
+        """Of the store that this process shares through."""
+        return self._shared[0] if self._shared else None
 
     # -- options and commands
 
@@ -272,7 +278,7 @@ class Throttle:
             try:
                 quic.without_h3(flow.response)
             except Exception:  # fail open: see the rule above
-                self.engine.failed(flow.request.pretty_url)
+                self.engine.failed(url_of(flow))
 
     def response(self, flow: http.HTTPFlow) -> None:
         if self.engine is not None:

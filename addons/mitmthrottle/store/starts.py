@@ -16,6 +16,7 @@ from typing import Literal, Protocol
 
 from mitmthrottle.pacing import Parts
 
+from . import answers
 from .link import Away, Link
 
 logger = logging.getLogger(__name__)
@@ -23,6 +24,7 @@ logger = logging.getLogger(__name__)
 # At most 15 calls in any second: four at once, and eleven a second.
 ASK_EVERY_S = 1 / 11
 ASK_AT_ONCE = 4
+MOST_PERIODS = 1000  # each process reserves one start at most: so many processes, at `1 / period`
 STALE_S = 0.05  # a turn that nobody wants by then is lost: to use it later would be one too many
 
 
@@ -98,16 +100,18 @@ class SharedLine:
             await asyncio.sleep(early_s)
         count, period_s = self.limit
         try:
-            given, wait_ms, _ = await self._store.link.run(
+            answer = await self._store.link.run(
                 "starts.lua",
                 [self._key],
                 [count, 1000 * period_s, max(1, self._waiting), self._known(loop.time())],
             )
-            turns, wait_s = int(given), float(wait_ms) / 1000
-            if not (1 <= turns <= count and 0 <= wait_s <= 2 * period_s + STALE_S):
-                raise ValueError(f"{given} starts in {wait_ms} ms cannot be meant")
-            self._turns = turns
-            self._turns_at = loop.time() + wait_s
+            if not isinstance(answer, (list, tuple)) or len(answer) != 3:
+                raise Away("it has answered out of turn")
+            given, wait_ms, _ = answer
+            turns, wait_s = answers.count(given, count), answers.milliseconds(wait_ms) / 1000
+            if wait_s > MOST_PERIODS * period_s:
+                raise Away(f"it has answered {wait_s:g} s of a limit of {period_s:g} s")
+            self._turns, self._turns_at = turns, loop.time() + wait_s
             self._given.append((self._turns_at, turns))
             self.new_at = self._turns_at + period_s
         except Away as error:

@@ -14,6 +14,7 @@ from dataclasses import dataclass
 
 from mitmthrottle.policy import Exchange
 from mitmthrottle.policy.exchange import plain_address
+from mitmthrottle.policy.outside import cut, shown
 from mitmthrottle.proxy.addon import Throttle
 from mitmthrottle.proxy.bodies.body import Body
 
@@ -27,6 +28,7 @@ from .state_why import Reasons
 MOST_ACTIVE = 100
 MOST_DECISIONS = 60
 LONGEST_PATH = 200
+LONGEST_FAULT = 500
 
 
 @dataclass(frozen=True, slots=True)
@@ -67,7 +69,7 @@ class View:
         self._listens = listens
         self._device_of = device_of
         self._members = members
-        self._reasons = Reasons(self._might_match)
+        self._reasons = Reasons(self._might_match, lambda: throttle.control.policy)
         self._rules = RuleStates(throttle, live, samples)
         self._began = time.monotonic()
 
@@ -154,7 +156,9 @@ class View:
             "refused": refused
             and {
                 "time": refused[0],
-                "faults": [str(fault) for fault in refused[1].faults[:MOST_LISTED]]
+                "faults": [
+                    shown(str(each), LONGEST_FAULT) for each in refused[1].faults[:MOST_LISTED]
+                ]
                 if reading.trusted
                 else [],
             },
@@ -283,7 +287,7 @@ def _asked_for(exchange: Exchange) -> shape.AskedFor:
         "client": plain_address(exchange.client_address or ""),
         "method": exchange.method,
         "host": exchange.host,
-        "path": "" if exchange.opaque else exchange.path[:LONGEST_PATH],
+        "path": "" if exchange.opaque else cut(exchange.path, LONGEST_PATH),
     }
 
 
