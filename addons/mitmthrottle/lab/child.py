@@ -39,13 +39,13 @@ def main() -> NoReturn:
 
     # Until mitmproxy has its own way to end in order, a signal should run what follows as well.
     signal.signal(signal.SIGTERM, _exit)
-    when_parent_ends(end)
     try:
+        when_parent_ends(end)
         from mitmthrottle.proxy.process import run_mitmdump
-    except SystemExit:  # told to end meanwhile
+
+        run_mitmdump(arguments, remove_folder)
+    finally:  # told to end before mitmproxy could end in order
         remove_folder()
-        raise
-    run_mitmdump(arguments, remove_folder)
 
 
 def _exit(number: int, frame: FrameType | None) -> NoReturn:
