@@ -481,3 +481,13 @@ def test_an_error_in_any_of_our_parts_loses_nothing(
         assert w.nothing_left()
         if failed:
             assert w.engine.reports.counts["failed"] >= 1
+
+
+def test_what_a_connection_had_free_is_forgotten_with_it() -> None:
+    with wire(policy("quota: {free: 8 kB, per: connection}, rate: 4 kB/s")) as w:
+        begin(w, BODY)
+        w.pass_time(4.0)
+        assert len(w.engine.quotas) == 1
+        w.close(w.client)
+        w.addon.client_disconnected(w.client)
+        assert len(w.engine.quotas) == 0

@@ -366,6 +366,7 @@ class Engine:
         """Normally its layers have noticed; what is left over ends here."""
         for body in list(self._bodies.get(client.id, ())):
             body.close("client-gone")
+        self.quotas.forget(client.id)
 
     def _part_changed(self, budget: Budget) -> None:
         self.schedule.touch(budget)

@@ -212,6 +212,8 @@ class PacedStream(Carrier, http.HttpStream):
         return True
 
     def start_response_stream(self) -> layer.CommandGenerator[None]:
+        if self.response is None and self._unpaced is not None:
+            return self._start_counted_response()
         if self.response is None or self.response.headers_sent:
             return super().start_response_stream()
         # The headers wait for their turn, see `_pass_headers`.
@@ -236,6 +238,11 @@ class PacedStream(Carrier, http.HttpStream):
         yield from self._let_out(body)
 
     # -- a response that no rule slows, looked at as it passes
+
+    def _start_counted_response(self) -> layer.CommandGenerator[None]:
+        """Also where mitmproxy begins to stream in the middle of a body (`stream_large_bodies`)."""
+        yield from super().start_response_stream()
+        self._look_on()
 
     def _look_on(self) -> None:
         if self._unpaced is not None and self.server_state == self.state_stream_response_body:
