@@ -117,8 +117,7 @@ class PacedTCPLayer(Carrier, tcp.TCPLayer):
             self._hello = None
         for body in found:
             sender = self.context.server if body.direction == "down" else self.context.client
-            reader = self.engine.connections.reader_under(self.context, sender)
-            if self._begin(body, self.context.client, self._unsent(self._other(sender)), reader):
+            if self._begin(body, self._unsent(self._other(sender)), self._reader_of(sender)):
                 self._bodies[sender] = body
 
     def _let_out_all(self) -> layer.CommandGenerator[None]:
