@@ -149,7 +149,12 @@ class PacedStream(Carrier, http.HttpStream):
         """Until the response's headers tell more."""
         connected = yield from super().make_server_connection()
         if connected:
-            if reader := self._reader(self.context.server):
+            try:
+                reader = self._reader(self.context.server)
+            except Exception:  # fail open: see bodies/body.py
+                self.engine.failed(self.flow.request.pretty_url)
+                return connected
+            if reader is not None:
                 reader.limit(SMALL_QUEUE_BYTES)
                 self.engine.connections.reading_little.add(reader)
             else:
@@ -160,7 +165,11 @@ class PacedStream(Carrier, http.HttpStream):
         little = self.engine.connections.reading_little
         if not little:
             return
-        reader = self._pausable_reader(self.context.server)
+        try:
+            reader = self._pausable_reader(self.context.server)
+        except Exception:  # fail open: see bodies/body.py
+            self.engine.failed(self.flow.request.pretty_url)
+            return
         if reader is not None and reader in little:
             little.discard(reader)
             reader.limit(None)
@@ -171,10 +180,12 @@ class PacedStream(Carrier, http.HttpStream):
         handled = super().state_wait_for_response_headers(event)
         yield from _and_then(handled, HttpResponseHeadersHook, self._look_at_response)
         body = self.response
-        alive = body is not None and self.server_state != self.state_errored
-        if body is not None and alive and self._begin_response(body):
-            yield from self._let_out(body)
-            return
+        if body is not None and self.server_state != self.state_errored:
+            if self._begin_response(body):
+                yield from self._let_out(body)
+                return
+            if self.server_state == self.state_stream_response_body:
+                yield from super().start_response_stream()  # its headers have waited for that
         yield from self._see_to_ends()
         self._look_on()
         self._read_as_usual()
