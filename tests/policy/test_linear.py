@@ -114,7 +114,10 @@ def test_names_of_hosts(piece: str) -> None:
     assert growth(normalise_host, repeated(piece), 100_000) <= MOST_GROWTH
 
 
-_AGENTS = "tizen ;tv;Mozilla/5.0 (;Android ;smart-;AFTA;mi;watch;_tv;SHIELD Android TV;okhttp;bot;é"
+_AGENTS = (
+    "tizen ;tv;Mozilla/5.0 (;Android ;smart-;AFTA;mi;watch;_tv;SHIELD Android TV;okhttp;bot;é;a_;"
+    "aaaaaaaaaaaa_;mi "
+)
 AGENT_PIECES = [*_AGENTS.split(";"), "Lenovo TB-", "windows nt ", "%"]
 
 

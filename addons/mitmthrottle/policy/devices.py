@@ -41,7 +41,6 @@ _TV = _words(
     r"|sony|sonyd|qtv|hisense|ip|ott|caixa|inetttv|inett|philips|le|fire|yl|fun|x|my|cloud)"
     r"[-_ ]?tv(?![a-z])",
     r"tv(?![a-z])",
-    r"[a-z0-9_-]{0,12}_tv(?![a-z])",
     r"smart-?hub",
     r"smart(?:cast|box)",
     r"hbb-?tv",
@@ -110,7 +109,7 @@ _TV = _words(
     r"ouya",
 )
 # Of these nothing but the word's end says so, as in `QM16XE_UB_UHD_ANDROID_TV` or `SmartTvA`.
-_TV_INSIDE = re.compile(r"android_tv|androidtv|googletv|smart_?tv|\.tv/|tvbrowser", re.IGNORECASE)
+_TV_INSIDE = re.compile(r"_tv(?![a-z])|androidtv|googletv|smart_?tv|\.tv/|tvbrowser", re.IGNORECASE)
 _NO_TV = re.compile(r"playstation (?:vita|portable)|nintendo 3?ds", re.IGNORECASE)
 _TABLET = _words(
     r"ipad",
@@ -251,7 +250,7 @@ def device_of(headers: Mapping[str, str]) -> Device | None:
 
 
 def device_of_user_agent(user_agent: str) -> Device | None:
-    """The class that a User-Agent speaks of; about 50 us the first time, then nothing."""
+    """The class that a User-Agent speaks of; about 0.1 ms the first time, then nothing."""
     return _device_of(user_agent[:LONGEST_AGENT])
 
 
