@@ -1,0 +1,317 @@
+"""Draws a scenario from a seed."""
+
+from __future__ import annotations
+
+import random
+from typing import Any
+
+from .exchange import JPEG
+from .steps import (
+    Ask, Cancel, Client, Command, Comment, Edit, Host, MeddlerLast, Open, Option, Origin, Policy,
+    Relay, SetClock, Stop, Suspend, Twist, Uptime, Wait, When, _Step,
+)
+
+SMALL, SLOW, FAST = 4_000, 16_000, 250_000
+
+
+class Draw:
+    """Steps from a source of chance."""
+
+    def __init__(self, seed: int, length: int = 16) -> None:
+        self.r = random.Random(f"scenario/{seed}")
+        self.length = length
+        self.steps: list[_Step] = []
+        self.number = 0
+        self.clients: dict[int, str] = {}
+        self.hosts = ["a1.test", "a1.test", "a2.test", "a2.test", "b1.test", "b2.test", "c1.test", "c2.test"]
+        self.rates: dict[int, int] = {}
+
+    def maybe(self, chance: float) -> bool:
+        return self.r.random() < chance
+
+    def add(self, step: _Step) -> None:
+        self.steps.append(step)
+
+    # -- the policy
+
+    def rate(self) -> str:
+        return f"{self.r.choice([2_000, 8_000, 16_000, 64_000, 250_000, 1_000_000])} B/s"
+
+    def rates_of(self) -> Any:
+        per = self.r.choice(["response", "response", "connection", "client", "host", "rule"])
+        first: Any = self.rate() if per == "response" else {"limit": self.rate(), "per": per}
+        if self.maybe(0.25):
+            others = [p for p in ("response", "connection", "client", "host", "rule") if p != per]
+            return [first, {"limit": self.rate(), "per": self.r.choice(others)}]
+        return first
+
+    def stages(self) -> list[Any]:
+        found: list[Any] = []
+        for _ in range(self.r.randint(1, 3)):
+            stage: dict[str, Any] = {"for": self.r.choice(["500 ms", "2 s", "1 d"])}
+            what = self.r.random()
+            if what < 0.7:
+                stage["rate"] = self.rate()
+            elif what < 0.8:
+                stage["pass"] = True
+            elif what < 0.9:
+                stage["delay"] = "200 ms"
+            else:
+                stage["block"] = self.r.choice([451, "reset"])
+            found.append(stage)
+        return found
+
+    def effect(self, key: str) -> Any:
+        r = self.r
+        match key:
+            case "rate":
+                return self.rates_of()
+            case "burst":
+                return r.choice(["1500 B", "16 KiB", "256 B"])
+            case "as":
+                return r.choice(["policer", "shaper"])
+            case "delay":
+                return r.choice(["300 ms", "2 s", {"mean": "300 ms", "jitter": "80 ms"}])
+            case "stall":
+                return r.choice([
+                    {"after": "1 KiB", "for": "1 s"},
+                    {"after": "4 KiB", "for": "1 h"},
+                    {"after": "2 KiB", "for": "500 ms", "every": "16 KiB"},
+                ])
+            case "cut":
+                return {"after": r.choice(["0 B", "1 KiB", "16 KiB"]), "how": r.choice(["reset", "close"])}
+            case "block":
+                return r.choice([451, 451, 503, "reset", "timeout"])
+            case "requests":
+                return r.choice(["2 / 2 s", "10 / 3 s", "5/s", {"limit": "1 / 20 s", "per": "client"}])
+            case "quota":
+                return r.choice([
+                    {"free": "10 kB", "per": "client"},
+                    {"free": "100 kB", "per": "client", "every": "hour"},
+                    {"free": "50 kB", "per": "response"},
+                    {"free": "30 kB", "per": "rule", "every": "day"},
+                ])
+            case "stages":
+                return self.stages()
+            case "from":
+                return "response"
+            case "upload":
+                return {"rate": self.rate()} if self.maybe(0.7) else {"rate": self.rate(), "delay": "200 ms"}
+            case "like":
+                return r.choice(["wpt/3gslow", "devtools/slow-4g"])
+        raise ValueError(key)
+
+    def policy(self) -> None:
+        for rule in (0, 1):
+            if rule and self.maybe(0.4):
+                continue
+            what = self.r.random()
+            if what < 0.08:
+                keys = ["block"]
+            elif what < 0.14:
+                keys = ["block", "quota"]
+            elif what < 0.2:
+                keys = ["upload"]
+            elif what < 0.26:
+                keys = ["like"]
+            elif what < 0.34:
+                keys = ["delay"]
+            elif what < 0.44:
+                keys = ["stages"]
+            else:
+                keys = ["rate"]
+            for key in ("burst", "as", "delay", "stall", "cut", "requests", "quota", "stages", "upload"):
+                if key not in keys and self.maybe(0.13):
+                    keys.append(key)
+            if "stages" in keys and self.maybe(0.3):
+                keys.append("from")
+            if keys == ["block", "quota"] or "quota" in keys and len(keys) > 1:
+                keys.sort(key=lambda key: key == "quota")
+            for key in keys:
+                self.add(Policy(rule, key, self.effect(key)))
+            if self.maybe(0.15):
+                self.add(When(rule, *self.r.choice([
+                    ("content", "photo"), ("size", ">= 2 kB"), ("method", ["GET", "POST"])
+                ])))
+
+    # -- who is there
+
+    def setup(self) -> None:
+        r = self.r
+        if self.maybe(0.06):
+            self.add(Uptime(r.choice([2.0**24 + 1, 100 * 365 * 86400.0])))
+        if self.maybe(0.5):
+            self.add(Option("stream_large_bodies", r.choice(["1", "2k", "1m"])))
+        if self.maybe(0.1):
+            self.add(Option("tcp_timeout", 12))
+        if self.maybe(0.2):
+            self.add(Option("connection_strategy", "lazy"))
+        if self.maybe(0.2):
+            self.add(Option("throttle_server_timing", True))
+        if self.maybe(0.1):
+            self.add(Option("store_streamed_bodies", True))
+        if self.maybe(0.3):
+            self.add(MeddlerLast())
+        for host in ("a1.test", "a2.test", "a3.test", "b1.test", "b2.test"):
+            if self.maybe(0.35):
+                self.add(Host(
+                    host, r.choice([0.001, 0.02, 0.1]), r.choice([4096, 65536, 262144]),
+                    r.choice([65_535, 16_384, 1 << 20]), r.choice([None, None, 700, 20_000]),
+                ))
+        self.policy()
+
+    def open(self) -> None:
+        r = self.r
+        number = len(self.clients)
+        kind = r.choice(["h1", "h1", "h2", "h2", "tunnel1", "tunnel2"])
+        host = r.choice(["a1.test", "a2.test", "b1.test", "c1.test"])
+        self.clients[number] = kind
+        self.add(Open(
+            number, kind, r.choice([0.001, 0.002, 0.05]), r.choice([8192, 131072, 131072]),
+            r.choice([65_535, 65_535, 65_535, 1000, 1 << 20]), r.choice([None, None, None, 300]),
+            r.choice(["198.18.0.7", "198.18.0.7", "198.18.0.8"]), host,
+        ))
+
+    def size(self) -> int:
+        r = self.r
+        return r.choice([0, 1, r.randint(1, 600), r.randint(600, 5000), r.randint(5000, 40_000),
+                         r.randint(5000, 40_000), r.randint(40_000, 300_000)])
+
+    def ask(self) -> None:
+        r = self.r
+        http = [number for number, kind in self.clients.items() if kind in ("h1", "h2", "tunnel1", "tunnel2")]
+        if not http:
+            self.open()
+            return
+        self.number += 1
+        number = self.number
+        if self.maybe(0.12):
+            self.relay(number)
+            return
+        client = r.choice(http)
+        host = r.choice(self.hosts) if self.maybe(0.96) else "d1.test"
+        method, up = "GET", 0
+        if self.maybe(0.3):
+            method, up = "POST", self.size()
+        elif self.maybe(0.06):
+            method = "HEAD"
+        down = self.size()
+        self.twist(number, host, up, down)
+        self.add(Ask(number, client, host, method, up, down))
+
+    def twist(self, number: int, host: str, up: int, down: int) -> None:
+        r = self.r
+        def say(name: str, value: Any) -> None:
+            self.add(Twist(number, name, value))
+        if self.maybe(0.3):
+            say("framing", r.choice(["chunked", "chunked", "eof"]))
+        if up and self.maybe(0.3):
+            say("up_framing", "chunked")
+        if up and self.maybe(0.2):
+            say("slow_up", 0.05)
+        if self.maybe(0.1):
+            say("content_type", r.choice([None, "application/octet-stream", "text/html"]))
+            if self.maybe(0.5):
+                say("starts", JPEG)
+        if self.maybe(0.12):
+            say("pause", (r.randint(0, max(1, down)), r.choice([0.1, 1.0, 3.0])))
+        if self.maybe(0.08):
+            say("answer_delay_s", r.choice([0.1, 1.0]))
+        if self.maybe(0.1):
+            say("ends", (r.randint(-1, max(1, down)), r.choice(["close", "reset", "hang", "rst", "goaway"])))
+        if up and self.maybe(0.2):
+            say("early", True)
+        if self.maybe(0.1):
+            say("trailers", True)
+        if self.maybe(0.04):
+            say("status", r.choice([204, 304, 404, 500]))
+        if self.maybe(0.14):
+            hook = r.choice(["requestheaders", "request", "responseheaders", "response"])
+            deeds = {
+                "requestheaders": ["kill", "answer", "raise", "slow"],
+                "request": ["kill", "answer", "raise", "slow"],
+                "responseheaders": ["kill", "replace", "raise", "slow", "stream", "stream-list", "stream-raise"],
+                "response": ["kill", "raise", "slow"],
+            }[hook]
+            say("meddling", (hook, r.choice(deeds)))
+
+    def relay(self, number: int) -> None:
+        r = self.r
+        client = len(self.clients)
+        kind = r.choice(["relay", "tcp", "upgrade", "websocket", "websocket"])
+        self.clients[client] = kind
+        host = r.choice(["a3.test", "a3.test", "b3.test", "c3.test"])
+        if kind in ("relay", "tcp"):
+            host = "p" + host[1:] if self.maybe(0.2) else host
+        if self.maybe(0.5):
+            self.add(Twist(number, "at_once", True))
+        if self.maybe(0.15):
+            self.add(Twist(number, "slow_up", 0.1))
+        down = self.size()
+        if self.maybe(0.1):
+            self.add(Twist(number, "ends", (r.randint(0, max(1, down)), r.choice(["close", "reset", "hang"]))))
+        self.add(Relay(number, client, kind, host, self.size(), down, r.choice([0.001, 0.05])))
+
+    def hostile(self) -> None:
+        r = self.r
+        client = r.randrange(max(1, len(self.clients)))
+        number = r.randint(max(1, self.number - 3), max(1, self.number))
+        rule = r.choice([0, 0, 1])
+        what = r.random()
+        if what < 0.28:
+            deed = r.choice(["reset", "close", "half-close", "stop", "read", "slow", "goaway", "window"])
+            value = {"slow": 5000, "window": r.choice([0, 100, 65_535, 1 << 20])}.get(deed, 0)
+            self.add(Client(client, deed, value))
+        elif what < 0.38:
+            self.add(Cancel(number))
+        elif what < 0.46:
+            self.add(Origin(number, r.choice(["close", "reset", "rst", "goaway"])))
+        elif what < 0.54:
+            self.add(Comment())
+        elif what < 0.74:
+            key = r.choice(["rate", "rate", "rate", "burst", "as", "delay", "stall", "cut", "block",
+                            "requests", "quota", "stages", "upload", "rule", "then"])
+            value: Any
+            if key == "rule":
+                value = self.maybe(0.4)
+            elif key == "then":
+                value = {"pass": True} if self.maybe(0.5) else {"rate": self.rate()}
+            else:
+                value = None if key not in ("rate",) and self.maybe(0.4) else self.effect(key)
+            self.add(Edit(rule, key, value))
+        elif what < 0.9:
+            name = f'"rule {rule}"'
+            after = r.choice(["", "", ' "500 ms"'])
+            self.add(Command(r.choice([
+                f'throttle.rate {name} "{self.rate()}"{after}',
+                f"throttle.disable {name}{after}", f"throttle.enable {name}{after}",
+            ])))
+        elif what < 0.94:
+            self.add(SetClock(r.choice([-7200.0, 3600.0, 100 * 365 * 86400.0])))
+        elif what < 0.97:
+            self.add(Suspend(r.choice([0.3, 3.0, 60.0])))
+        elif what < 0.985:
+            self.add(Stop())
+        else:
+            self.add(Comment())
+
+    def whole(self) -> list[_Step]:
+        self.setup()
+        for _ in range(self.r.randint(1, 3)):
+            self.open()
+        calm = self.maybe(0.3)
+        for _ in range(self.r.randint(max(2, self.length // 3), self.length)):
+            what = self.r.random()
+            if what < 0.5:
+                self.ask()
+            elif what < 0.72:
+                self.add(Wait(self.r.choice([0.01, 0.1, 0.5, 1.0, 2.0])))
+            elif what < 0.77:
+                self.open()
+            elif not calm:
+                self.hostile()
+        return self.steps
+
+
+def scenario(seed: int, length: int = 16) -> list[_Step]:
+    return Draw(seed, length).whole()
