@@ -242,7 +242,7 @@ class Draw:
         self.clients[client] = kind
         host = r.choice(["a3.test", "a3.test", "b3.test", "c3.test"])
         if kind in ("relay", "tcp"):
-            host = "p" + host[1:] if self.maybe(0.2) else host
+            host = self.r.choice(["p0.test", "p0.test", "p1.test", "p2.test"]) if self.maybe(0.5) else host
         if self.maybe(0.5):
             self.add(Twist(number, "at_once", True))
         if self.maybe(0.15):
@@ -250,7 +250,7 @@ class Draw:
         down = self.size()
         if self.maybe(0.1):
             self.add(Twist(number, "ends", (r.randint(0, max(1, down)), r.choice(["close", "reset", "hang"]))))
-        self.add(Relay(number, client, kind, host, self.size(), down, r.choice([0.001, 0.05])))
+        self.add(Relay(number, client, kind, host, max(1, self.size()), down, r.choice([0.001, 0.05])))
 
     def hostile(self) -> None:
         r = self.r

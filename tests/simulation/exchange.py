@@ -34,6 +34,7 @@ class Way:
         self.sent_at = 0.0  # when its sender said something last
         self.sent = 0  # by its sender, into its own socket
         self.taken = 0  # read by the proxy's transport
+        self.taken_at = 0.0
         self.sent_all = False
         self.got = 0
         self.wrong = ""
@@ -101,6 +102,7 @@ class Exchange:
     got_status: int | None = None
     harm: set[str] = field(default_factory=set)  # what was done to it from outside
     answered_by: str = "origin"
+    ends_with_connection: bool = False  # its client cannot tell a whole body from a cut one
     cancel: Callable[[], None] | None = None  # what its client can do to it
     origin_cancel: Callable[[str], None] | None = None
 

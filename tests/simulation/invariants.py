@@ -31,6 +31,7 @@ SMALLEST_PIECE_BYTES = 256
 LONGEST_TURN_S = 1.6  # behind a crowd that has come, and a piece in it
 SLACK_S = 0.6
 FAIR_LATENCY_S = 0.02
+LINGERING = 4  # what was woken last is kept until something else is
 
 
 @dataclass(frozen=True)
@@ -39,13 +40,15 @@ class Fault:
 
     kind: str
     text: str
+    about: object = None
 
     def __str__(self) -> str:
         return f"{self.kind}: {self.text}"
 
 
 def rule_number(host: str) -> int | None:
-    return {"a": 0, "d": 0, "b": 1, "p": None, "c": None}.get(host[0])
+    """Of a host's rule; None: no rule is for it."""
+    return {"a": 0, "d": 0, "b": 1, "p0": 0, "p1": 1}.get(host[:2] if host[0] == "p" else host[0])
 
 
 class Checker:
@@ -61,7 +64,7 @@ class Checker:
     def fault(self, kind: str, text: str, about: object = None) -> None:
         if (kind, about) not in self._said:
             self._said.add((kind, about))
-            self.faults.append(Fault(kind, text))
+            self.faults.append(Fault(kind, text, about))
 
     def crashed(self, error: Exception) -> None:
         where, last = error.__traceback__, ""
@@ -183,7 +186,7 @@ class Checker:
         latency = opened.net.latency_s + (net.latency_s if net else 0.002)
         last = max(
             way.arrivals[-1][0] if way.arrivals else begun.at,
-            way.sent_at if exchange.answered_by == "origin" else begun.at,
+            max(way.sent_at, way.taken_at) if exchange.answered_by == "origin" else begun.at,
             self._changed_at,
             self._read_on_at[exchange.client],
         )
@@ -192,6 +195,9 @@ class Checker:
         if then is not before and (then is None or before is None or then.rate != before.rate):
             return  # a stage has just begun
         allowed = SLACK_S + 4 * latency
+        if way.taken <= way.got and exchange.answered_by == "origin":
+            # It is on its way to us, over a line of this capacity.
+            allowed += 4 * (said - way.got) * latency / (net.capacity if net else 1 << 17)
         if then is not None:
             if then.block is not None or (then.requests and not way.arrivals):
                 return
@@ -233,6 +239,8 @@ class Checker:
         for then in self.thens(exchange):
             if then.cut is not None and then.cut.after_bytes <= len(exchange.down.expected):
                 found.add("cut")
+            if then.stall is not None and then.stall.for_s > 60:
+                found.add("stall")
             if then.block is not None:
                 began = exchange.down.got > 0 and self._is_origins(exchange)
                 if then.quota is None or not began or self._edited(exchange, "quota", "block", "then"):
@@ -254,7 +262,10 @@ class Checker:
     def _may_hang(self, exchange: Exchange) -> bool:
         if exchange.harm:
             return True
-        return any(then.block == "timeout" for then in self.thens(exchange))
+        return any(
+            then.block == "timeout" or (then.stall is not None and then.stall.for_s > 60)
+            for then in self.thens(exchange)
+        )
 
     def nothing_more_comes(self) -> bool:
         waiting = [e for e in self.world.exchanges.values() if e.asked_at is not None and not e.is_over]
@@ -300,7 +311,7 @@ class Checker:
         whole = way.got == len(way.expected)
         if way.complete_at is not None and whole:
             return
-        truncatable = exchange.framing == "eof" or exchange.kind in ("relay", "tcp", "upgrade")
+        truncatable = exchange.ends_with_connection or exchange.kind in ("relay", "tcp", "upgrade")
         if way.complete_at is not None and not (excuses and truncatable):
             if not exchange.harm or name == "down":
                 self.fault(
@@ -532,13 +543,15 @@ class Checker:
             self.fault("left", f"{tasks_left} connections are still handled after the end")
         world.clients.clear()
         world.origins.clear()
+        for exchange in world.exchanges.values():
+            exchange.cancel = exchange.origin_cancel = None
         gc.collect()
         flows = sum(1 for flow in world.wiring.flows if flow() is not None)
-        if flows:
+        if flows > LINGERING:
             self.fault("left", f"{flows} flows live on")
         if world.seen is not None:
             bodies = sum(1 for each in world.seen.begun if each.body() is not None)
-            if bodies:
+            if bodies > LINGERING:
                 self.fault("left", f"{bodies} bodies live on")
 
 

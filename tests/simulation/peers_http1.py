@@ -140,7 +140,7 @@ class Http1Client:
         while way.sent < len(way.expected):
             piece = way.expected[way.sent : way.sent + step]
             way.sent += len(piece)
-            told = _takes(exchange, "up", len(piece))
+            told = takes(self.loop, exchange, "up", len(piece))
             self.socket.send(b"%x\r\n%b\r\n" % (len(piece), piece) if chunked else piece, told)
             if exchange.slow_up:
                 self.loop.call_later(exchange.slow_up, self._send_body, exchange)
@@ -181,7 +181,7 @@ class Http1Client:
                 self._body = Body("length", 0)
             else:
                 self._body = body_of(head[1], "eof")
-            self._keeps = head[1].get("connection", "").lower() != "close"
+                exchange.ends_with_connection = self._body.framing == "eof"
         exchange.down.came(self._body.read(self._buffer), self.loop.time())
         if self._body.done and exchange.down.complete_at is None:
             exchange.down.complete_at = self.loop.time()
@@ -243,9 +243,13 @@ class Http1Client:
         self.socket.send_eof()
 
 
-def _takes(exchange: Exchange, way: str, size: int) -> Callable[[], None]:
+def takes(loop: VirtualLoop, exchange: Exchange, way: str, size: int) -> Callable[[], None]:
+    """To be called when the proxy has got so many bytes of a body."""
+    body = exchange.up if way == "up" else exchange.down
+
     def taken() -> None:
-        (exchange.up if way == "up" else exchange.down).taken += size
+        body.taken += size
+        body.taken_at = loop.time()
 
     return taken
 
@@ -322,7 +326,7 @@ class Http1Origin:
         self.socket.send(("\r\n".join(lines) + "\r\n\r\n").encode())
 
     def data(self, exchange: Exchange, data: bytes) -> int:
-        told = _takes(exchange, "down", len(data))
+        told = takes(self.loop, exchange, "down", len(data))
         exchange.down.sent += len(data)
         self.socket.send(b"%x\r\n%b\r\n" % (len(data), data) if self._chunked else data, told)
         return len(data)

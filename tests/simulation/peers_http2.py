@@ -18,7 +18,7 @@ import h2.stream
 
 from .exchange import Answer, Exchange
 from .loop import VirtualLoop
-from .peers_http1 import Find, _takes, head_of
+from .peers_http1 import Find, takes, head_of
 from .transport import Socket
 
 WINDOW = h2.settings.SettingCodes.INITIAL_WINDOW_SIZE
@@ -161,6 +161,7 @@ class Http2Client(Http2Peer):
         self._tunnelled = tunnel is None
         self._early = bytearray()
         self._waiting: deque[Exchange] = deque()
+        self._no_window: set[int] = set()
         if tunnel is None:
             self.begin()
         else:
@@ -200,7 +201,9 @@ class Http2Client(Http2Peer):
             (":path", exchange.path),
             ("x-exchange", str(exchange.number)),
         ]
-        if exchange.up_bytes and exchange.up_framing == "length":
+        # Without it mitmproxy gives an HTTP/1 origin no way to tell where the body ends.
+        framed = exchange.up_framing == "length" or not exchange.host.endswith("2.test")
+        if exchange.up_bytes and framed:
             headers.append(("content-length", str(exchange.up_bytes)))
         self.h2.send_headers(stream_id, headers, end_stream=not exchange.up_bytes)
         if not exchange.up_bytes:
@@ -213,19 +216,21 @@ class Http2Client(Http2Peer):
         while way.sent < len(way.expected) and self.may_send(stream_id):
             room = self.room(stream_id)
             if room <= 0:
+                self._no_window.add(exchange.number)
                 return
-            piece = way.expected[way.sent : way.sent + room]
+            self._no_window.discard(exchange.number)
+            piece = way.expected[way.sent : way.sent + min(room, 16_384)]
             way.sent += len(piece)
             way.sent_all = way.sent == len(way.expected)
             self.h2.send_data(stream_id, piece, end_stream=way.sent_all)
-            self.flush(_takes(exchange, "up", len(piece)))
+            self.flush(takes(self.loop, exchange, "up", len(piece)))
             if exchange.slow_up and not way.sent_all:
                 self.loop.call_later(exchange.slow_up, self._send_body, exchange)
                 return
 
     def after(self) -> None:
         for exchange in self.by_stream.values():
-            if not exchange.up.sent_all and not exchange.slow_up:
+            if not exchange.up.sent_all and exchange.number in self._no_window:
                 self._send_body(exchange)
 
     def on(self, event: h2.events.Event) -> None:
@@ -307,8 +312,14 @@ class Http2Origin(Http2Peer):
         super().__init__(loop, socket, window, client=False)
         self._find = find
         self._answers: dict[int, Answer] = {}
-        self._ready = False
-        self.begin()
+        self._greeted = False
+
+    def data_received(self, data: bytes) -> None:
+        # Behind a CONNECT mitmproxy takes a server that speaks first for one that is not HTTP.
+        if not self._greeted:
+            self._greeted = True
+            self.begin()
+        super().data_received(data)
 
     def on(self, event: h2.events.Event) -> None:
         stream_id = getattr(event, "stream_id", 0) or 0
@@ -376,7 +387,7 @@ class Http2Origin(Http2Peer):
         last = exchange.down.sent == len(exchange.down.expected)
         ends = last and exchange.ends is None and not exchange.trailers
         self.h2.send_data(stream_id, piece, end_stream=ends)
-        self.flush(_takes(exchange, "down", len(piece)))
+        self.flush(takes(self.loop, exchange, "down", len(piece)))
         return len(piece)
 
     def end(self, exchange: Exchange) -> None:

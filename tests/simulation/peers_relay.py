@@ -15,7 +15,7 @@ import wsproto.events
 
 from .exchange import Exchange
 from .loop import VirtualLoop
-from .peers_http1 import _takes, head_of
+from .peers_http1 import takes, head_of
 from .transport import Socket
 
 MESSAGE_BYTES = 5000
@@ -112,7 +112,7 @@ class RelayPeer:
         if not piece:
             return None
         way.sent += len(piece)
-        return self.frames.send(piece), _takes(exchange, self.way, len(piece))
+        return self.frames.send(piece), takes(self.loop, exchange, self.way, len(piece))
 
     def _speak(self) -> None:
         exchange = self.exchange

@@ -42,8 +42,11 @@ from .wiring import Injected, Meddler, Wiring
 
 RELAY_PORT = 10_000  # tunnels lead to that port plus the exchange's number
 QUIET_S = 3.0
-LONGEST_S = 900.0  # so long may it take until all is over
-HOSTS_OF = {0: ["a1.test", "a2.test", "a3.test", "d1.test"], 1: ["b1.test", "b2.test", "b3.test"]}
+LONGEST_S = 300.0  # so long may it take until all is over
+HOSTS_OF = {
+    0: ["a1.test", "a2.test", "a3.test", "d1.test", "p0.test"],
+    1: ["b1.test", "b2.test", "b3.test", "p1.test"],
+}
 NOBODY = {"name": "nobody", "when": {"host": "nobody.test"}, "then": {"rate": "1 Mbit/s"}}
 
 type AnyClient = Http1Client | Http2Client | RelayClient
@@ -242,7 +245,7 @@ class World:
         """A client connects to be relayed."""
         port = RELAY_PORT + exchange.number
         spec = f"reverse:tcp://{exchange.host}:{port}" if exchange.kind == "tcp" else "regular"
-        if exchange.kind in ("relay", "tcp"):
+        if exchange.kind in ("relay", "tcp") and exchange.host.startswith("p"):
             hello = client_hello(exchange.host)
             exchange.up.expected = hello + exchange.up.expected
         mode = mode_specs.ProxyMode.parse(spec)
@@ -335,8 +338,7 @@ class World:
                 self.checker.after_step()
         await self.finish()
 
-    async def finish(self) -> None:
-        """Everybody reads on; all comes to its end, in time; all go; nothing is left."""
+    def _read_on(self) -> None:
         for opened in self.clients.values():
             opened.socket.read_on()
             opened.reads_slowly = False
@@ -344,6 +346,20 @@ class World:
                 opened.client.credit_again()
                 if not opened.client.gone and opened.net.window < 1 << 14:
                     opened.client.change_window(1 << 16)
+
+    def _go(self) -> None:
+        """(By itself, so that no name of it keeps anything alive.)"""
+        for opened in self.clients.values():
+            self.checker.before_client_goes(opened)
+        for opened in list(self.clients.values()):
+            opened.client.close()
+        for origin in self.origins:
+            if not origin.gone:
+                origin.close()
+
+    async def finish(self) -> None:
+        """Everybody reads on; all comes to its end, in time; all go; nothing is left."""
+        self._read_on()
         self.checker.all_read_on()
         end = self.now() + LONGEST_S
         step_s = 0.25
@@ -355,13 +371,7 @@ class World:
                 break
         await asyncio.sleep(0.5)
         self.checker.all_over()
-        for opened in self.clients.values():
-            self.checker.before_client_goes(opened)
-        for opened in list(self.clients.values()):
-            opened.client.close()
-        for origin in self.origins:
-            if not origin.gone:
-                origin.close()
+        self._go()
         await asyncio.sleep(QUIET_S)
         if self.throttle is not None:
             probe.tell_all(self.throttle)
@@ -378,7 +388,7 @@ class Hangs(SystemExit):
     """The proxy runs in a circle.  (Of all exceptions only such leave a task and its loop.)"""
 
 
-LONGEST_CPU_S = 15.0
+LONGEST_CPU_S = 5.0
 
 
 @contextmanager
@@ -467,3 +477,13 @@ def _end_tasks(loop: VirtualLoop) -> None:
             loop.run_until_complete(asyncio.wait(left, timeout=5))
         except NothingToDo:
             pass
+
+
+def examine(seed: int, steps: Sequence[Step]) -> Outcome:
+    """The same, and what bare mitmproxy does alike is no fault of ours."""
+    outcome = run(seed, steps)
+    if outcome.faults:
+        bare = run(seed, steps, throttled=False)
+        known = {(fault.kind, fault.about) for fault in bare.faults}
+        outcome.faults = [f for f in outcome.faults if (f.kind, f.about) not in known]
+    return outcome
