@@ -122,7 +122,9 @@ class Exchange:
     @property
     def is_over(self) -> bool:
         if self.kind == "http":
-            return self.down.is_over
+            goes_up = self.reached_at is not None and self.answered_by == "origin"
+            waits = goes_up and self.up.expected and not self.harm and self.down.lost_at is None
+            return self.down.is_over and (not waits or self.up.is_over)
         return self.down.is_over and self.up.is_over
 
     def __str__(self) -> str:

@@ -248,6 +248,10 @@ class Checker:
         timeout = self.world.options.get("tcp_timeout", 600)
         silent = max(exchange.answer_delay_s, exchange.pause[1] if exchange.pause else 0.0)
         opened = self.world.clients[exchange.client]
+        if opened.kind.endswith("1"):  # one after the other: what ended one may have ended the next
+            for other in opened.asked:
+                if other is not exchange and other.number < exchange.number:
+                    found |= {f"before: {harm}" for harm in self.excuses(other)}
         if silent >= timeout or opened.reads_slowly or self.world.wall_was_set:
             found.add("timeout")
         if any(end - start >= 5 for start, end in self.world.suspended):
