@@ -7,8 +7,8 @@ from typing import Any
 
 from .exchange import JPEG
 from .steps import (
-    Ask, Cancel, Client, Command, Comment, Edit, Host, MeddlerLast, Open, Option, Origin, Policy,
-    Relay, SetClock, Stop, Suspend, Twist, Uptime, Wait, When, _Step,
+    Ask, Busy, Cancel, Client, Command, Comment, Edit, Host, MeddlerLast, Open, Option, Origin, Policy,
+    Relay, Replay, SetClock, Stop, Suspend, Twist, Uptime, Wait, When, _Step,
 )
 
 SMALL, SLOW, FAST = 4_000, 16_000, 250_000
@@ -140,6 +140,8 @@ class Draw:
         r = self.r
         if self.maybe(0.06):
             self.add(Uptime(r.choice([2.0**24 + 1, 100 * 365 * 86400.0])))
+        if self.maybe(0.2):
+            self.add(Busy(0.002))
         if self.maybe(0.5):
             self.add(Option("stream_large_bodies", r.choice(["1", "2k", "1m"])))
         if self.maybe(0.1):
@@ -230,7 +232,7 @@ class Draw:
             deeds = {
                 "requestheaders": ["kill", "answer", "raise", "slow"],
                 "request": ["kill", "answer", "raise", "slow"],
-                "responseheaders": ["kill", "replace", "raise", "slow", "stream", "stream-list", "stream-raise"],
+                "responseheaders": ["kill", "raise", "slow", "stream", "unstream", "stream-list", "stream-raise"],
                 "response": ["kill", "raise", "slow"],
             }[hook]
             say("meddling", (hook, r.choice(deeds)))
@@ -296,6 +298,15 @@ class Draw:
             self.add(Comment())
 
     def whole(self) -> list[_Step]:
+        theme = self.r.random()
+        if theme < 0.55:
+            self.anything()
+        else:
+            names = ("frame", "steady", "quota", "starts", "together", "upwards", "edited", "relayed")
+            getattr(self, names[int((theme - 0.55) / 0.45 * len(names))])()
+        return self.steps
+
+    def anything(self) -> None:
         self.setup()
         for _ in range(self.r.randint(1, 3)):
             self.open()
@@ -304,13 +315,183 @@ class Draw:
             what = self.r.random()
             if what < 0.5:
                 self.ask()
+            elif what < 0.52:
+                self.number += 1
+                up = self.r.choice([0, 0, 500])
+                self.add(Replay(self.number, self.r.choice(self.hosts), up, self.size()))
             elif what < 0.72:
                 self.add(Wait(self.r.choice([0.01, 0.1, 0.5, 1.0, 2.0])))
             elif what < 0.77:
                 self.open()
             elif not calm:
                 self.hostile()
-        return self.steps
+
+    def frame(self) -> None:
+        """No rule is for any host: nothing on the wire may differ from bare mitmproxy's."""
+        self.hosts = ["c1.test", "c2.test"]
+        self.anything()
+        self.steps = [s for s in self.steps if not (isinstance(s, (Policy, Edit)) and s.key in ("upload", "like"))]
+
+    def steady(self) -> None:
+        """Long bodies, a change on the way."""
+        r = self.r
+        slow = r.choice([8_000, 16_000, 64_000])
+        fast = r.choice([125_000, 500_000, 2_000_000])
+        if self.maybe(0.4):
+            outer = {"limit": f"{4 * slow} B/s", "per": r.choice(["client", "rule", "connection"])}
+            self.add(Policy(0, "rate", [f"{slow} B/s", outer] if self.maybe(0.5) else [f"{slow} B/s"]))
+            self.add(Policy(0, "burst", r.choice(["1500 B", "3000 B", "16 KiB"])))
+            if self.maybe(0.5):
+                slow = 125_000
+                self.add(Policy(0, "rate", [f"{slow} B/s", {"limit": "500000 B/s", "per": "client"}]))
+        else:
+            self.add(Policy(0, "rate", f"{slow} B/s"))
+        host = r.choice(["a1.test", "a2.test"])
+        self.add(Host(host, r.choice([0.002, 0.05, 0.1]), 262_144, 65_535, None))
+        if self.maybe(0.5):
+            self.add(Busy(0.002))
+        if self.maybe(0.5):
+            self.add(Option("stream_large_bodies", "1"))
+        self.add(Open(0, r.choice(["h1", "h2"]), 0.001, 262_144, 1 << 20))
+        size = int(slow * r.choice([4, 8, 12]))
+        change = r.random()
+        if change < 0.3:
+            self.add(Ask(1, 0, host, "GET", 0, size))
+            return
+        if change < 0.5:
+            self.add(Policy(0, "rate", f"{fast} B/s"))
+            self.add(Ask(1, 0, host, "GET", 0, min(int(1.2 * fast + 4 * slow), 4_000_000)))
+            self.add(Wait(r.choice([0.5, 1.0])))
+            self.add(r.choice([Edit(0, "rate", f"{slow} B/s"), Command(f'throttle.rate "rule 0" "{slow} B/s"')]))
+            return
+        big = min(int(fast * 4 + slow * 2), 4_000_000)
+        self.add(Ask(1, 0, host, "GET", 0, big))
+        self.add(Wait(r.choice([1.0, 2.0])))
+        self.add(r.choice([
+            Edit(0, "rate", f"{fast} B/s"), Edit(0, "rate", f"{fast} B/s"), Edit(0, "rule", False),
+            Edit(0, "then", {"pass": True}), Command(f'throttle.rate "rule 0" "{fast} B/s"'),
+            Command('throttle.disable "rule 0"'),
+        ]))
+
+    def quota(self) -> None:
+        r = self.r
+        free = r.choice([20, 100, 400])
+        every = r.choice([None, "hour", "10 s"])
+        quota: dict[str, Any] = {"free": f"{free} kB", "per": r.choice(["client", "rule", "response"])}
+        if every:
+            quota["every"] = every
+        self.add(Policy(0, "rate", r.choice(["4000 B/s", "16000 B/s"])))
+        self.add(Policy(0, "quota", quota))
+        if self.maybe(0.4):
+            self.add(Policy(0, "then", {"block": r.choice([429, "reset"]), "quota": quota}))
+        else:
+            for key in ("cut", "stall", "requests", "upload", "delay"):
+                if self.maybe(0.3):
+                    self.add(Policy(0, key, self.effect(key)))
+        host = r.choice(["a1.test", "a2.test"])
+        self.add(Host(host, 0.05, 8192, 65_535, None))
+        self.add(Open(0, r.choice(["h1", "h2"]), 0.001))
+        for number in range(1, r.randint(2, 4)):
+            size = r.choice([free * 300, free * 900, free * 1500])
+            self.add(Ask(number, 0, host, r.choice(["GET", "POST"]), r.choice([0, 0, 5000]), size))
+            if self.maybe(0.6):
+                self.add(Wait(r.choice([0.1, 0.5, 3.0])))
+            if self.maybe(0.4):
+                self.add(r.choice([
+                    Comment(), Comment(), Edit(0, "quota", None), SetClock(-3600.0), Wait(8.0),
+                    Command('throttle.rate "rule 1" "5000 B/s"'),
+                ]))
+
+    def starts(self) -> None:
+        r = self.r
+        self.add(Policy(0, "requests", r.choice([
+            "10 / 3 s", "2 / 2 s", "1 / 20 s", ["5 / 1 s", {"limit": "8 / 10 s", "per": "client"}],
+        ])))
+        self.add(Policy(0, "rate", "64000 B/s"))
+        if self.maybe(0.5):
+            self.add(Option("tcp_timeout", 12))
+        self.add(Open(0, "h2"))
+        self.add(Open(1, "h1"))
+        for number in range(1, r.choice([3, 8, 22])):
+            self.add(Ask(number, r.choice([0, 0, 0, 1]), r.choice(["a1.test", "a2.test"]), "GET", 0, 300))
+            if self.maybe(0.1):
+                self.add(Wait(r.choice([0.1, 1.0])))
+            if self.maybe(0.05):
+                self.add(Cancel(number))
+
+    def together(self) -> None:
+        """Streams of one connection that are woken together, and one that is in trouble."""
+        r = self.r
+        self.add(Policy(0, "rate", r.choice(["16000 B/s", {"limit": "48000 B/s", "per": "client"}])))
+        self.add(Open(0, "h2"))
+        host = r.choice(["a1.test", "a2.test"])
+        for number in range(1, r.randint(3, 5)):
+            if self.maybe(0.4):
+                self.add(Twist(number, "meddling", ("responseheaders", r.choice(["stream-raise", "kill", "raise", "slow"]))))
+            self.add(Ask(number, 0, host, "GET", 0, r.choice([30_000, 60_000])))
+        for _ in range(r.randint(0, 3)):
+            self.add(Wait(r.choice([0.05, 0.5])))
+            self.hostile()
+
+    def upwards(self) -> None:
+        r = self.r
+        self.add(Policy(0, "upload", {"rate": r.choice(["8000 B/s", {"limit": "16000 B/s", "per": "client"}])}))
+        if self.maybe(0.3):
+            self.add(Policy(0, "then", {"block": 451, "upload": {"rate": "8000 B/s"}}))
+        if self.maybe(0.3):
+            self.add(Option("stream_large_bodies", r.choice(["1", "2k"])))
+        self.clients = {0: "h2", 1: "h1"}
+        self.add(Open(0, "h2"))
+        self.add(Open(1, "h1"))
+        for _ in range(r.randint(2, 5)):
+            self.number += 1
+            if self.maybe(0.3):
+                self.add(Twist(self.number, "meddling", ("requestheaders", r.choice(["answer", "kill", "slow"]))))
+            if self.maybe(0.2):
+                self.add(Twist(self.number, "early", True))
+            host = r.choice(["a1.test", "a2.test", "d1.test"])
+            self.add(Ask(self.number, r.choice([0, 1]), host, "POST", r.choice([0, 1, 3000, 20_000]), 500))
+            if self.maybe(0.3):
+                self.hostile()
+
+    def edited(self) -> None:
+        """A slow body, and its rule is edited under it."""
+        r = self.r
+        for key in r.choice([["rate"], ["rate", "stall"], ["rate", "cut"], ["stages"], ["rate", "stages", "from"], ["stall"]]):
+            self.add(Policy(0, key, self.effect(key)))
+        self.clients = {0: "h2", 1: "h1"}
+        self.add(Open(0, "h2"))
+        self.add(Open(1, "h1"))
+        for _ in range(r.randint(1, 3)):
+            self.number += 1
+            self.add(Ask(self.number, r.choice([0, 1]), r.choice(["a1.test", "a2.test"]), "GET", 0, r.choice([20_000, 60_000])))
+            if self.maybe(0.5):
+                self.add(Wait(r.choice([0.1, 0.6, 2.0])))
+        for _ in range(r.randint(1, 3)):
+            self.add(Wait(r.choice([0.1, 1.0])))
+            key = r.choice(["stall", "cut", "rate", "stages", "block", "burst", "as", "delay"])
+            choice = r.random()
+            if choice < 0.4:
+                self.add(Edit(0, key, None if self.maybe(0.4) else self.effect(key)))
+            elif choice < 0.6:
+                self.add(Edit(0, "stall", {"after": "4 KiB", "for": "1 s"}))
+            elif choice < 0.7:
+                self.add(Stop())
+            else:
+                self.hostile()
+
+    def relayed(self) -> None:
+        r = self.r
+        for rule in (0, 1):
+            key = r.choice(["rate", "delay", "like", "stages", "cut"])
+            self.add(Policy(rule, key, self.effect(key)))
+        for _ in range(r.randint(1, 3)):
+            self.number += 1
+            self.relay(self.number)
+            if self.maybe(0.5):
+                self.add(Wait(r.choice([0.1, 1.0])))
+            if self.maybe(0.3):
+                self.hostile()
 
 
 def scenario(seed: int, length: int = 16) -> list[_Step]:

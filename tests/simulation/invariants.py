@@ -110,7 +110,27 @@ class Checker:
         started = probe.policy_started(self.world.throttle)
         origin = began if rule.then.from_ == "response" else started
         then = rule.then.at(when - origin)[0]
-        return None if then.pass_ else then
+        return None if then.pass_ else self._commanded(then, rule.name, when)
+
+    def _commanded(self, then: Then, rule: str, when: float) -> Then:
+        """`throttle.rate` changes the narrowest limit, in stages too, until it is taken back."""
+        rate: float | None = None
+        for at, text in self.world.commands:
+            command, _, rest = text.partition(" ")
+            name, *values = [part for part in rest.split('"')[1::2]]
+            if name != rule or at > when:
+                continue
+            lasts = at + 0.5 if "500 ms" in values else math.inf
+            if command == "throttle.rate" and when <= lasts:
+                rate = float(values[0].removesuffix(" B/s"))
+            elif command == "throttle.enable":
+                rate = None
+        if rate is None or not then.rate:
+            return then
+        narrowest = min(then.rate, key=lambda limit: limit.limit_bytes_per_s)
+        changed = narrowest.model_copy(update={"limit_bytes_per_s": rate})
+        limits = tuple(changed if limit is narrowest else limit for limit in then.rate)
+        return then.model_copy(update={"rate": limits})
 
     def begun(self, exchange: Exchange, direction: str = "down") -> probe.Begun | None:
         if self.world.seen is None:
@@ -163,7 +183,7 @@ class Checker:
         for name, way in (("down", exchange.down), ("up", exchange.up)):
             if name == "down" and exchange.kind == "http" and not self._is_origins(exchange):
                 continue
-            if way.wrong:
+            if way.wrong and "addon callback" not in exchange.harm:
                 self.fault("bytes", f"{name}: {way.wrong}; {exchange}", (exchange.number, name))
 
     def _is_origins(self, exchange: Exchange) -> bool:
@@ -236,7 +256,10 @@ class Checker:
         found = set(exchange.harm)
         if exchange.host.startswith("d"):
             found.add("no origin")
+        within = self._within_quota(exchange)
         for then in self.thens(exchange):
+            if within:
+                break
             if then.cut is not None and then.cut.after_bytes <= len(exchange.down.expected):
                 found.add("cut")
             if then.stall is not None and then.stall.for_s > 60:
@@ -282,12 +305,14 @@ class Checker:
 
     def all_over(self) -> None:
         for exchange in self.world.exchanges.values():
-            if exchange.asked_at is None or "no connection" in exchange.harm:
+            if exchange.asked_at is None or "no connection" in exchange.harm or exchange.kind == "replay":
                 continue
             self._bytes(exchange)
             self._ended_well(exchange)
         self._rates()
         self._starts()
+        self._goodput()
+        self._places()
 
     def _ended_well(self, exchange: Exchange) -> None:
         excuses = self.excuses(exchange)
@@ -312,6 +337,8 @@ class Checker:
         if name == "down" and exchange.kind == "http" and exchange.got_status is not None:
             if not self._is_origins(exchange):
                 return
+        if "addon callback" in exchange.harm:
+            return
         whole = way.got == len(way.expected)
         if way.complete_at is not None and whole:
             return
@@ -366,6 +393,8 @@ class Checker:
             bound = self._bound(exchange)
             if bound is None:
                 continue
+            if any(harm.startswith("origin") for harm in exchange.harm):
+                continue  # what is held of it goes out at once
             since, until = bound
             events = [(t, n, exchange, since) for t, n in exchange.down.arrivals if t <= until]
             groups["response", str(exchange.number)] += events
@@ -429,6 +458,138 @@ class Checker:
         if then.quota is not None:
             above += then.quota.free_bytes * (2 if self.world.wall_was_set else 1)
         return rate, above, then
+
+    # -- speed
+
+    def _within_quota(self, exchange: Exchange) -> bool:
+        """Whether all that its rule's bodies have taken is free."""
+        thens = self.thens(exchange)
+        if not thens or any(then.quota is None for then in thens) or exchange.kind != "http":
+            return False
+        if self._edited(exchange, "quota", "then", "rule") or self.world.wall_was_set:
+            return False
+        number = rule_number(exchange.host)
+        used = sum(
+            len(each.down.expected) + len(each.up.expected)
+            for each in self.world.exchanges.values()
+            if rule_number(each.host) == number
+        )
+        return used <= min(then.quota.free_bytes for then in thens if then.quota is not None)
+
+    def _net_bytes_per_s(self, exchange: Exchange) -> float:
+        """What the lines alone let through, at the least."""
+        net = self.world.nets.get(exchange.host)
+        opened = self.world.clients[exchange.client]
+        lines = [(opened.net.latency_s, opened.net.capacity)]
+        lines.append((net.latency_s, net.capacity) if net else (0.002, 1 << 17))
+        if opened.kind.endswith("2"):
+            lines.append((2 * opened.net.latency_s, opened.net.window))
+        return 0.5 * min(capacity / (latency + 0.002) for latency, capacity in lines)
+
+    def _goodput(self) -> None:
+        """A body gets what it may have, and not only no more."""
+        world = self.world
+        if world.suspended or world.wall_was_set or world.throttle is None:
+            return
+        for exchange in world.exchanges.values():
+            way = exchange.down
+            bound = self._bound(exchange) if exchange.kind == "http" else None
+            end = way.complete_at
+            if bound is None or end is None or not way.arrivals or exchange.harm:
+                continue
+            if exchange.pause or exchange.answered_by != "origin" or not self._fair(exchange):
+                continue
+            if self._within_quota(exchange):
+                self._full_speed(exchange, bound[0], end)
+            self._steady(exchange, bound[0], end)
+
+    def _full_speed(self, exchange: Exchange, begun: float, end: float) -> None:
+        size = len(exchange.down.expected)
+        others = sum(len(each.down.expected) for each in self.world.exchanges.values())
+        allowed = 1.5 + others / self._net_bytes_per_s(exchange) + (2 if exchange.meddling else 0)
+        allowed += sum(each.answer_delay_s for each in self.world.exchanges.values())
+        if end - begun > allowed:
+            self.fault(
+                "quota",
+                f"{size} B within the quota take {end - begun:.2f} s ({allowed:.2f} allowed): "
+                f"{exchange}",
+                exchange.number,
+            )
+
+    def _steady(self, exchange: Exchange, begun: float, end: float) -> None:
+        way, world = exchange.down, self.world
+        start = max(begun, way.arrivals[0][0])
+        then = self.then_at(exchange, end, begun)
+        at = end
+        while at > start:  # since when it says that
+            if not _same(self.then_at(exchange, at, begun), then):
+                break
+            at -= 0.1
+        start = max(start, at + 1.2)
+        if end - start < 1.5 or any(
+            start - 1.0 < since < end for since, _ in world.policies[1:]
+        ):
+            return
+        if then is not None and (
+            then.stall or then.quota or then.as_ == "policer" or then.block is not None
+        ):
+            return
+        busy = sum(
+            1
+            for each in world.exchanges.values()
+            if each.asked_at is not None
+            and each.asked_at < end
+            and (not each.is_over or max(each.down.complete_at or 0, each.down.lost_at or 0) > start)
+        )
+        net = self._net_bytes_per_s(exchange) / max(1, busy)
+        may = min((limit.limit_bytes_per_s for limit in then.rate), default=math.inf) if then else math.inf
+        if then is not None:
+            for limit in then.rate:
+                if limit.per != "response":
+                    may = min(may, 0.85 * limit.limit_bytes_per_s / busy)
+        rate = min(may, net)
+        got = sum(size for t, size in way.arrivals if start <= t <= end)
+        allowed = 0.97 * rate * (end - start) - 0.16 * rate - (70_000 if rate > 500_000 else 3000)
+        if got < allowed:
+            self.fault(
+                "goodput",
+                f"{got} B in the last {end - start:.2f} s, {got / (end - start):.0f} B/s where it may "
+                f"have {rate:.0f}: {exchange}; {_said(then)}",
+                exchange.number,
+            )
+
+    # -- effects that have a place
+
+    def _places(self) -> None:
+        """A delay before the first byte, silence where it stalls, nothing behind a cut."""
+        world = self.world
+        if world.suspended or world.throttle is None:
+            return
+        for exchange in world.exchanges.values():
+            bound = self._bound(exchange) if exchange.kind == "http" else None
+            if bound is None or exchange.harm or not self._fair(exchange):
+                continue
+            if self._within_quota(exchange) or any(t.quota for t in self.thens(exchange)):
+                continue
+            since, until = bound
+            way, got = exchange.down, 0
+            first = self.then_at(exchange, since, since)
+            if way.began_at is not None and first is not None and way.began_at < until:
+                delay = first.delay
+                fixed = delay.mean_s if delay is not None and not delay.jitter_s else 0.0
+                if fixed and way.began_at - since < 0.99 * fixed and not self._edited(
+                    exchange, "delay", "then", "rule", "stages", "block"
+                ):
+                    self.fault("delay", f"{way.began_at - since:.3f} s before {exchange}", exchange.number)
+            for at, size in way.arrivals:
+                if at > until:
+                    break
+                then, before = self.then_at(exchange, at, since), self.then_at(exchange, at - 0.3, since)
+                got += size
+                if then is None or before is None or then.cut is None or then.cut != before.cut:
+                    continue
+                if got > then.cut.after_bytes and at - 0.3 > since and got - size <= then.cut.after_bytes:
+                    self.fault("cut", f"{got} B, cut after {then.cut.after_bytes}: {exchange}", exchange.number)
 
     # -- starts
 
@@ -499,23 +660,27 @@ class Checker:
                 self.fault("record", f"{count} records of one body: {key}", key[1:])
         for record in seen.ends:
             exchange = self.world.find(record.path)
-            if exchange is not None and record.kind in ("response", "upload"):
+            if exchange is not None and exchange.kind == "http" and record.kind in ("response", "upload"):
                 self._record(record, exchange)
 
     def _record(self, record: probe.Ended, exchange: Exchange) -> None:
         way = exchange.down if record.direction == "down" else exchange.up
         excuses = self.excuses(exchange)
         about = f"{record.kind} `{record.outcome}`, {record.sent_bytes} B: {exchange}"
-        key = (record.kind, record.outcome)
+        key = (exchange.number, record.kind, record.outcome)
         match record.outcome:
             case "complete":
                 if self._is_origins(exchange) or record.direction == "up":
                     if record.sent_bytes != len(way.expected):
-                        self.fault("record", f"untrue bytes of {about}", (*key, record.passing))
-                    stop = self.world.stopped_at
-                    if stop is not None and record.rule and way.complete_at is not None:
-                        if way.complete_at > stop + 0.5 and not record.passing:
-                            self.fault("record", f"stopped, not {about}", key)
+                        self.fault("record", f"untrue bytes of {about}", key)
+                    if "proxy stops" in exchange.harm and record.rule and not record.passing:
+                        begun = self.begun(exchange, record.direction)
+                        stop = self.world.stopped_at or 0.0
+                        then = self.then_at(exchange, stop, begun.at) if begun else None
+                        left = len(way.expected) - sum(n for t, n in way.arrivals if t <= stop)
+                        rates = [limit.limit_bytes_per_s for limit in then.rate] if then else []
+                        if rates and left > min(rates) and record.direction == "down":
+                            self.fault("record", f"{left} B were left, so it was stopped: {about}", key)
                 if way.complete_at is None and not excuses:
                     self.fault("record", f"nobody has got it all: {about}", key)
             case "client-gone":
@@ -534,11 +699,11 @@ class Checker:
                 if self.world.stopped_at is None and not any(e.startswith("addon") for e in excuses):
                     self.fault("record", f"nothing was stopped: {about}", key)
         if record.direction == "down" and self._is_origins(exchange):
-            if exchange.down.got > record.sent_bytes and not record.passing:
-                self.fault("record", f"more was got than sent: {about}", ("more", record.kind))
+            if exchange.down.got > record.sent_bytes:
+                self.fault("record", f"more was got than sent: {about}", key)
         if exchange.down.complete_at is not None and record.direction == "down" and not record.passing:
             if record.outcome not in ("complete", "blocked", "cut", "stopped") and not exchange.harm:
-                self.fault("record", f"its client got it all: {about}", ("all", record.outcome))
+                self.fault("record", f"its client got it all: {about}", key)
 
     def done(self, tasks_left: int) -> None:
         """The proxy has stopped."""
@@ -571,6 +736,10 @@ def _moments(then: Then) -> list[float]:
         found.append(at + 1e-6)
         at += stage.for_s if stage.for_s is not None else 0.0
     return [*found, at + 1e-6] if then.stages else []
+
+
+def _same(one: Then | None, other: Then | None) -> bool:
+    return one is other or (one is not None and other is not None and one.rate == other.rate)
 
 
 def _burst(then: Then, rate: float) -> float:

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import asyncio
 import math
+import os
 import random
 import time
 import uuid
@@ -57,6 +58,8 @@ class VirtualLoop(asyncio.BaseEventLoop):
         self._now = self._started = start
         self._wall = WALL_START
         self._selector = _Jump(self)
+        self._late = random.Random("late")
+        self.late_s = 0.0  # so late it may be besides, as on a busy machine
         self.slow_callback_duration = math.inf
 
     def time(self) -> float:
@@ -76,7 +79,8 @@ class VirtualLoop(asyncio.BaseEventLoop):
 
     def move(self, seconds: float) -> None:
         """Time passes while nobody runs; also to be called for a machine that sleeps."""
-        self._now = max(self._now + seconds + LATENESS_S, math.nextafter(self._now, math.inf))
+        late = LATENESS_S + self._late.random() * self.late_s
+        self._now = max(self._now + seconds + late, math.nextafter(self._now, math.inf))
 
     # -- what asyncio's base class leaves to us
 
@@ -113,11 +117,15 @@ class VirtualLoop(asyncio.BaseEventLoop):
 
 @contextmanager
 def world_of(loop: VirtualLoop, seed: int) -> Iterator[None]:
-    """While this lasts, the wall clock and unique names are the simulation's too."""
+    """While this lasts, the wall clock and what is unique are the simulation's too."""
     names = random.Random(f"names/{seed}")
 
     def name() -> uuid.UUID:
         return uuid.UUID(int=names.getrandbits(128), version=4)
 
-    with mock.patch.object(time, "time", loop.wall), mock.patch.object(uuid, "uuid4", name):
+    with (
+        mock.patch.object(time, "time", loop.wall),
+        mock.patch.object(uuid, "uuid4", name),
+        mock.patch.object(os, "urandom", names.randbytes),  # WebSocket's masks
+    ):
         yield

@@ -158,7 +158,7 @@ def leftovers(throttle: Throttle) -> list[str]:
 
 def _http_layers(top: layer.Layer) -> Iterator[http.HttpLayer]:
     seen: set[int] = set()
-    todo: list[object] = [top]
+    todo: list[object] = [*top.context.layers]
     while todo:
         found = todo.pop()
         if found is None or id(found) in seen:
@@ -167,6 +167,8 @@ def _http_layers(top: layer.Layer) -> Iterator[http.HttpLayer]:
         if isinstance(found, http.HttpLayer):
             yield found
             todo += [*found.streams.values(), *found.connections.values()]
+        if isinstance(found, http.HttpStream):
+            todo += found.context.layers
         todo += [getattr(found, name, None) for name in ("layer", "child_layer")]
 
 

@@ -18,9 +18,11 @@ from dataclasses import dataclass, field
 from types import FrameType
 from typing import Any, Protocol
 
-from mitmproxy import options
+from mitmproxy import http, options
 from mitmproxy.addons import core, next_layer
+from mitmproxy.addons.clientplayback import ReplayHandler
 from mitmproxy.addons.proxyserver import Proxyserver
+from mitmproxy.connection import Client, Server
 from mitmproxy.master import Master
 from mitmproxy.proxy import mode_specs
 from mitmproxy.proxy.layers import modes
@@ -32,7 +34,7 @@ from mitmthrottle.proxy.addon import Throttle
 
 from . import probe
 from .exchange import Exchange
-from .invariants import Checker, Fault
+from .invariants import Checker, Fault, rule_number
 from .loop import NothingToDo, VirtualLoop, world_of
 from .peers_http1 import Http1Client, Http1Origin
 from .peers_http2 import Http2Client, Http2Origin
@@ -134,6 +136,8 @@ class World:
         self.commands: list[tuple[float, str]] = []
         self.edits: list[tuple[float, int, str]] = []
         self.wall_was_set = False
+        self._file: Policy | None = None
+        self._effective: Policy | None = None
         self.errors = Errors()
         self.steps_done = 0
         self.loop: VirtualLoop  # made by `run`
@@ -178,15 +182,21 @@ class World:
         policy = self.policy()
         if policy is None or self.throttle is None or self.stopped_at is not None:
             return policy is not None
+        self._file = policy
         probe.put_policy(self.throttle, policy)
         self.policy_changed()
         return True
 
     def policy_changed(self) -> None:
-        if self.throttle is not None and (policy := probe.effective(self.throttle)):
-            if not self.policies or self.policies[-1][1] is not policy:
-                self.policies.append((self.now(), policy))
-                self.checker.policy_changed()
+        """Sees whether something else is in force: the file, without the rules switched off."""
+        effective = probe.effective(self.throttle) if self.throttle is not None else None
+        if effective is None or self._file is None or effective is self._effective:
+            return
+        self._effective = effective
+        names = {rule.name for rule in effective.rules}
+        rules = tuple(rule for rule in self._file.rules if rule.name in names)
+        self.policies.append((self.now(), self._file.model_copy(update={"rules": rules})))
+        self.checker.policy_changed()
 
     # -- start and end
 
@@ -255,6 +265,21 @@ class World:
         self.clients[number] = Opened(
             number, client, socket, end, handler, net, exchange.kind, exchange
         )
+
+    def replay(self, exchange: Exchange) -> None:
+        """A recorded request is sent again."""
+        client = Client(peername=("198.18.0.9", 1), sockname=("198.18.0.1", 8080))
+        flow = http.HTTPFlow(client, Server(address=(exchange.host, 80)))
+        flow.request = http.Request.make(
+            exchange.method,
+            f"http://{exchange.host}{exchange.path}",
+            exchange.up.expected,
+            {"X-Exchange": str(exchange.number)},
+        )
+        handler = ReplayHandler(flow, self.master.options)
+        task = self.loop.create_task(handler.replay())
+        self._tasks.add(task)
+        task.add_done_callback(self._tasks.discard)
 
     def _accept(
         self, name: str, net: Net, address: str, mode: mode_specs.ProxyMode
@@ -480,10 +505,36 @@ def _end_tasks(loop: VirtualLoop) -> None:
 
 
 def examine(seed: int, steps: Sequence[Step]) -> Outcome:
-    """The same, and what bare mitmproxy does alike is no fault of ours."""
-    outcome = run(seed, steps)
-    if outcome.faults:
-        bare = run(seed, steps, throttled=False)
-        known = {(fault.kind, fault.about) for fault in bare.faults}
-        outcome.faults = [f for f in outcome.faults if (f.kind, f.about) not in known]
+    """The same, and what bare mitmproxy does alike is no fault of ours; where no rule is for any
+    exchange, what is on the wire is what bare mitmproxy writes, to the frame."""
+    outcome = run(seed, steps, keep_wire=True)
+    unmatched = _is_unmatched(outcome.world)
+    if not outcome.faults and not unmatched:
+        return outcome
+    bare = run(seed, steps, throttled=False, keep_wire=True)
+    known = {(fault.kind, fault.about) for fault in bare.faults}
+    broken = {fault.about[0] for fault in bare.faults if isinstance(fault.about, tuple)}
+    outcome.faults = [
+        fault
+        for fault in outcome.faults
+        if (fault.kind, fault.about) not in known
+        and not (fault.kind == "record" and isinstance(fault.about, tuple) and fault.about[0] in broken)
+    ]
+    if unmatched:
+        for name, written in bare.world.wire.items():
+            ours = outcome.world.wire.get(name, [])
+            if ours != written:
+                at = next((i for i, (a, b) in enumerate(zip(ours, written, strict=False)) if a != b), -1)
+                seen = (ours[at : at + 1], written[at : at + 1])
+                text = f"to {name}, write {at}: {str(seen[0])[:80]} where bare has {str(seen[1])[:80]}"
+                outcome.faults.append(Fault("frame", text, name))
     return outcome
+
+
+def _is_unmatched(world: World) -> bool:
+    """Whether nothing in that run could be paced."""
+    if any("upload" in then or "like" in then for then in world.rules.values()) or world.stopped_at:
+        return False
+    return bool(world.exchanges) and all(
+        rule_number(exchange.host) is None for exchange in world.exchanges.values()
+    )

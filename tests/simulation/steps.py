@@ -43,6 +43,17 @@ class Uptime(_Step):
 
 
 @dataclass(frozen=True)
+class Busy(_Step):
+    """The machine is busy: every timer is late, by up to so many seconds."""
+
+    late_s: float
+    before_start = True
+
+    def now(self, world: World) -> None:
+        world.loop.late_s = self.late_s
+
+
+@dataclass(frozen=True)
 class Option(_Step):
     name: str
     value: Any
@@ -240,6 +251,25 @@ class Relay(_Step):
         _twist(world, exchange)
         world.exchanges[self.number] = exchange
         world.relay(self.client, exchange, Net(self.latency_s), self.address)
+
+
+@dataclass(frozen=True)
+class Replay(_Step):
+    """mitmproxy's client replay of a request: a flow that has no client's connection."""
+
+    number: int
+    host: str
+    up_bytes: int = 0
+    down_bytes: int = 1000
+
+    def now(self, world: World) -> None:
+        if self.number not in world.exchanges and world.stopped_at is None:
+            method = "POST" if self.up_bytes else "GET"
+            exchange = Exchange(
+                self.number, -1, self.host, "replay", method, self.up_bytes, self.down_bytes
+            )
+            world.exchanges[self.number] = exchange
+            world.replay(exchange)
 
 
 @dataclass(frozen=True)

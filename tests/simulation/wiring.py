@@ -40,7 +40,7 @@ class Wiring:
 class Meddler:
     """Another addon: does to a flow what its exchange says, in the hook that it says.
 
-    kill, answer, replace, stream, stream-list, stream-raise, store, raise, slow.
+    kill, answer, stream, stream-list, stream-raise, unstream, raise, slow.
     """
 
     def __init__(self, find: Callable[[str], Exchange | None]) -> None:
@@ -61,13 +61,14 @@ class Meddler:
             elif deed == "kill":
                 exchange.harm.add("addon kill")
                 flow.kill()
-            elif deed in ("answer", "replace"):
+            elif deed == "answer":
                 self._answer(exchange, flow)
             elif deed == "unstream" and flow.response is not None:
                 flow.response.stream = False
             elif deed.startswith("stream") and flow.response is not None:
                 if deed == "stream-raise":
                     exchange.harm.add("addon callback")
+                    flow.response.headers.pop("content-length", None)  # it will not be so long
                 flow.response.stream = _callback(deed)
 
     def _answer(self, exchange: Exchange, flow: http.HTTPFlow) -> None:
