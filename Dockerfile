@@ -37,7 +37,8 @@ USER mitmthrottle
 WORKDIR /home/mitmthrottle
 VOLUME /home/mitmthrottle/.mitmproxy
 EXPOSE 8080
-HEALTHCHECK --interval=30s --timeout=5s --start-period=10s --retries=3 \
-    CMD ["python", "/usr/local/lib/mitmthrottle/healthy.py"]
+# Often, so that it is known to be well within two seconds; the check takes 40 ms of CPU.
+HEALTHCHECK --interval=2s --timeout=5s --start-period=10s --retries=10 \
+    CMD ["python3", "-I", "-S", "/usr/local/lib/mitmthrottle/healthy.py"]
 ENTRYPOINT ["mitmthrottle"]
 CMD ["--help"]

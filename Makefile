@@ -2,7 +2,7 @@
 # The first run makes .venv and installs the pinned dependencies, later ones start at once.
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test e2e lint lab lab-down bench clean
+.PHONY: help demo tools test e2e lint lab lab-down bench mutants clean
 MAKEFLAGS += --no-print-directory
 
 VENV := .venv
@@ -13,12 +13,14 @@ PIP := $(BIN)/python -m pip --quiet --disable-pip-version-check --no-input
 
 help:
 	@echo "make demo   show the main job on this machine, in about 20 seconds"
+	@echo "make tools  what all commands need, measure and compare among them"
 	@echo "make test   the quick tests"
 	@echo "make e2e    the tests that start nginx, curl, Chromium (CONTRIBUTING.md names them)"
 	@echo "make lint   ruff, mypy, the import rule"
 	@echo "make lab    as root: a client, a router with the proxy and an origin, in network namespaces"
 	@echo "make lab-down  remove them"
 	@echo "make bench  measure beside nginx, HAProxy, Squid, tc and bare mitmdump (as root, on Debian)"
+	@echo "make mutants  small faults in a copy of the code: do the tests see them? PATHS, COUNT, SEED"
 	@echo "make clean  remove what was made here"
 
 demo: $(VENV)/.lab
@@ -49,9 +51,19 @@ lint: $(VENV)/.dev
 	@$(BIN)/lint-imports
 
 # Takes about two hours and wants the machine for itself; BENCH_OPTIONS=--quick, ten minutes.
+# The other commands, `measure` and `compare`, need some more than the demo.
+tools: $(VENV)/.tools
+	@echo "$(BIN)/mitmthrottle --help"
+
 bench: $(VENV)/.dev
 	@bench/install.sh
 	@$(BIN)/python -m bench $(BENCH_OPTIONS)
+
+# By hand: PATHS="addons/mitmthrottle/pacing/quota.py" COUNT=60 SEED=1 make mutants
+COUNT ?= 60
+SEED ?= 0
+mutants: $(VENV)/.dev
+	@$(BIN)/python tests/mutants.py --count $(COUNT) --seed $(SEED) $(PATHS)
 
 lab: $(VENV)/.lab
 	@$(BIN)/python -m mitmthrottle.lab.transparent up
@@ -69,18 +81,23 @@ $(VENV)/.lab: $(INPUTS) | $(BIN)/python
 	@$(PIP) install -c constraints.txt -e '.[lab]'
 	@touch $@
 
+$(VENV)/.tools: $(INPUTS) | $(BIN)/python
+	@echo "Installing the pinned dependencies of all commands into $(VENV) (once, a minute or so)"
+	@$(PIP) install -c constraints.txt -e '.[lab,measure,compare]'
+	@touch $(VENV)/.lab $@
+
 # Everything; the demo's part is then there as well.
 $(VENV)/.dev: $(INPUTS) | $(BIN)/python
 	@echo "Installing the pinned dependencies and tools into $(VENV) (once, a minute or so)"
 	@$(PIP) install -c constraints.txt -e '.[dev]'
-	@touch $(VENV)/.lab $@
+	@touch $(VENV)/.lab $(VENV)/.tools $@
 
 # `python3` comes first, so that pyenv's and uv's .python-version is honoured; where it is too
 # old, as on Debian 12, a newer one under its own name serves. pip would otherwise quietly
 # install a mitmproxy of years ago.
 $(BIN)/python:
 	@for python in python3 python3.13 python3.12 python3.14; do \
-	    if $$python -c 'import sys; sys.exit(sys.version_info < (3, 12))' 2>/dev/null; then \
+	    if $$python -c 'import sys; sys.exit(sys.version_info < (3, 12, 3))' 2>/dev/null; then \
 	        echo "Making $(VENV) with $$($$python --version)"; \
 	        $$python -m venv --clear $(VENV) && exit 0; \
 	        rm -rf $(VENV); \
@@ -88,6 +105,6 @@ $(BIN)/python:
 	        exit 1; \
 	    fi; \
 	done; \
-	echo "mitmthrottle needs Python 3.12 or newer, and none of python3, python3.13, python3.12," >&2; \
+	echo "mitmthrottle needs Python 3.12.3 or newer, and none of python3, python3.13, python3.12," >&2; \
 	echo "python3.14 on the PATH is one. On Debian 13: apt-get install python3-venv" >&2; \
 	exit 1

@@ -271,6 +271,53 @@ def test_explain_is_about_now(tmp_path: Path) -> None:
     assert explain(path, "https://example.org/")["rule"] == "rule 1"
 
 
+SCHOOL = """
+version: 1
+name: school
+rules:
+  - name: lessons
+    when: {active: {days: mon-fri, hours: 08:00-16:00, tz: Europe/Moscow}}
+    then: {rate: 1 Mbit/s}
+"""
+
+
+@pytest.mark.parametrize(
+    ("at", "rule"),
+    [
+        ("mon 10:00", "lessons"),
+        ("Monday 8:00", "lessons"),
+        ("mon 07:59", None),
+        ("fri 15:59", "lessons"),
+        ("fri 16:00", None),
+        ("sat 10:00", None),
+        ("2021-03-10T10:00+03:00", "lessons"),
+        ("2021-03-10T10:00Z", "lessons"),
+        ("2021-03-10T15:00Z", None),
+    ],
+)
+def test_explain_of_a_time(tmp_path: Path, at: str, rule: str | None) -> None:
+    path = tmp_path / "school.yaml"
+    path.write_text(SCHOOL)
+    assert explain(path, "https://example.org/", "--at", at)["rule"] == rule
+
+
+@pytest.mark.parametrize("at", ["noon", "25:00", "10:60", "mon", "moon 10:00", "2021-03-10"])
+def test_explain_of_no_time(policy: Path, at: str) -> None:
+    result = call("explain", policy, "https://example.org/", "--at", at)
+    assert result.exit_code == 2
+    assert "--at" in result.stderr
+    assert at.split()[0] in result.stderr
+
+
+def test_explain_of_a_time_in_several_zones(tmp_path: Path) -> None:
+    path = tmp_path / "two.yaml"
+    path.write_text(SCHOOL + SCHOOL.partition("rules:")[2].replace("Europe/Moscow", "UTC")
+                    .replace("lessons", "others"))  # fmt: skip
+    result = call("explain", path, "https://example.org/", "--at", "mon 10:00")
+    assert result.exit_code == 2
+    assert "several time zones (Europe/Moscow, UTC)" in result.stderr
+
+
 # policies
 
 

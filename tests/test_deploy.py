@@ -35,6 +35,7 @@ def test_all_that_was_asked_for_is_there() -> None:
         "ConfigMap mitmthrottle-policy",
         "Deployment mitmthrottle",
         "Deployment mitmthrottle-store",
+        "NetworkPolicy mitmthrottle",
         "NetworkPolicy mitmthrottle-store",
         "PodDisruptionBudget mitmthrottle",
         "Service mitmthrottle",
@@ -87,6 +88,34 @@ def test_the_example_policies_are_good_ones(tmp_path: Path) -> None:
     for each in (path, DEPLOY.parent / "docker" / "fleet" / "policy.yaml"):
         _, warnings = load_policy_with_warnings(each, 0.0)
         assert warnings == ()
+
+
+def test_the_store_asks_for_a_password_that_the_proxies_know() -> None:
+    secret = {"name": "mitmthrottle-store", "key": "password"}
+    for name, variable in (
+        ("Deployment mitmthrottle", "MITMTHROTTLE_STORE_PASSWORD"),
+        ("Deployment mitmthrottle-store", "REDISCLI_AUTH"),
+    ):
+        (container,) = pod(name)["containers"]
+        (found,) = [each for each in container["env"] if each["name"] == variable]
+        assert found["valueFrom"] == {"secretKeyRef": secret}
+    (store,) = pod("Deployment mitmthrottle-store")["containers"]
+    assert "requirepass" in store["args"][0]
+    compose = YAML(typ="safe", pure=True).load((DEPLOY.parent / "docker-compose.yml").read_text())
+    store, proxy = (compose["services"][name] for name in ("fleet-store", "fleet-proxy"))
+    assert store["command"] == ["/etc/fleet/store.sh"]
+    assert "requirepass" in (DEPLOY.parent / "docker" / "fleet" / "store.sh").read_text()
+    assert proxy["environment"]["MITMTHROTTLE_STORE_PASSWORD_FILE"] == "/run/fleet/password"
+    assert {each.split(":")[0] for each in store["volumes"]} <= {
+        each.split(":")[0] for each in proxy["volumes"]
+    }
+
+
+def test_the_page_of_a_pod_is_not_for_everybody() -> None:
+    open_to_all, page = OBJECTS["NetworkPolicy mitmthrottle"]["spec"]["ingress"]
+    assert open_to_all == {"ports": [{"port": "proxy"}]}
+    assert page["ports"] == [{"port": "page"}]
+    assert page["from"]
 
 
 def settings() -> dict[str, list[str]]:

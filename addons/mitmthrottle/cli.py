@@ -1,4 +1,5 @@
-"""The command line: `mitmthrottle run`, `check`, `explain`, `policies`, `demo`, `measure`, `top`.
+"""The command line: `mitmthrottle run`, `browse`, `check`, `explain`, `policies`, `demo`,
+`compare`, `measure`, `top`.
 
 Rule: each command is a few lines over a function that a test suite could call as well, and
 whatever the user did, the answer is a sentence, never a traceback.
@@ -10,14 +11,18 @@ asked, or a proxy that did not start; 2 wrong usage.
 from __future__ import annotations
 
 import json
+import signal
 import sys
 import time
-from typing import Any
+from pathlib import Path
+from types import FrameType
+from typing import Any, NoReturn
 
 import click
 
 from mitmthrottle.compare.options import compare_command
-from mitmthrottle.explain import as_text, exchange_of_url, explain
+from mitmthrottle.explain import Moment, as_text, exchange_of_url, explain
+from mitmthrottle.extras import remedy
 from mitmthrottle.fleet import NotStarted, parse_workers, run_workers, settings, take_workers
 from mitmthrottle.lab.proxy import SCRIPT_PATH
 from mitmthrottle.measure.command import measure_command
@@ -32,6 +37,7 @@ from mitmthrottle.policy import (
     shipped_policies,
 )
 from mitmthrottle.policy.units import did_you_mean, parse_size
+from mitmthrottle.resolve import RESOLVE_FORM, parse_resolve
 
 
 @click.group(context_settings={"help_option_names": ["-h", "--help"]})
@@ -60,7 +66,7 @@ def run_command(workers: str, policy: str, mitmdump_options: tuple[str, ...]) ->
     mitmthrottle run my.yaml --workers 2
 
     What no rule matches is passed on as it comes (mitmdump by itself waits for the end of
-    each body); to have it collected: --set stream_large_bodies=
+    each body); to have it collected: --set stream_large_bodies
     """
     try:
         named, options = take_workers(mitmdump_options)
@@ -79,9 +85,83 @@ def run_command(workers: str, policy: str, mitmdump_options: tuple[str, ...]) ->
         except NotStarted as reason:
             raise click.ClickException(str(reason)) from None
     # Only here: the other commands should not wait for mitmproxy to be imported.
-    from mitmproxy.tools.main import mitmdump
+    from mitmthrottle.proxy.process import run_mitmdump
 
-    sys.exit(mitmdump([*throttle, *options]))
+    run_mitmdump([*throttle, *options])
+
+
+@main.command("browse")
+@click.argument("policy")
+@click.argument("url", default="http://throttle.proxy/")
+@click.option("--chromium", type=click.Path(path_type=Path), help="Where Chromium is.")
+@click.option(
+    "--set", "settings_given", multiple=True, metavar="OPTION=VALUE", help="As mitmdump's; repeat."
+)
+@click.option(
+    "--cacert",
+    type=click.Path(path_type=Path, exists=True, dir_okay=False),
+    help="Authorities (PEM) that the proxy is to trust instead of the public ones.",
+)
+@click.option(
+    "--resolve",
+    multiple=True,
+    metavar=RESOLVE_FORM,
+    help="Find a host elsewhere, on a staging server say; `*` is any host; repeat.",
+)
+@click.option(
+    "--browser-flag", "flags", multiple=True, metavar="FLAG", help="A flag of Chromium's; repeat."
+)
+def browse_command(
+    policy: str,
+    url: str,
+    chromium: Path | None,
+    settings_given: tuple[str, ...],
+    cacert: Path | None,
+    resolve: tuple[str, ...],
+    flags: tuple[str, ...],
+) -> None:
+    """Open a browser behind POLICY, at URL or the live page, until its window is closed.
+
+    \b
+    mitmthrottle browse twitter-2021 https://example.org/
+    mitmthrottle browse my.yaml http://localhost:3000/
+
+    A Chromium with a profile of its own, whose traffic goes through a proxy of its own, localhost
+    included; it alone trusts that proxy. Your browser, your profile and your system are not
+    touched, and all of it is gone in the end.
+    """
+    _load_or_exit(policy)
+    path = find_policy(policy)
+    # Only here: it reads the proxy's certificate.
+    from mitmthrottle.lab.browse import BrowserFailed, browse
+    from mitmthrottle.lab.chromium import NoChromium
+    from mitmthrottle.lab.proxy import ProxyFailed
+
+    try:
+        routes = dict(parse_resolve(line) for line in resolve)
+    except ValueError as fault:
+        raise click.BadParameter(str(fault), param_hint="--resolve") from None
+    for number in (signal.SIGTERM, signal.SIGHUP):
+        signal.signal(number, _stopped)
+    try:
+        browse(
+            path,
+            url,
+            click.echo,
+            chromium=chromium,
+            flags=flags,
+            options=[part for each in settings_given for part in ("--set", each)],
+            upstream_ca=cacert,
+            resolve=routes,
+        )
+    except (BrowserFailed, NoChromium, ProxyFailed) as error:
+        raise click.ClickException(str(error)) from None
+    except KeyboardInterrupt:
+        sys.exit(0)
+
+
+def _stopped(number: int, frame: FrameType | None) -> NoReturn:
+    sys.exit(128 + number)
 
 
 @main.command("check")
@@ -117,6 +197,20 @@ class _Size(click.ParamType[int]):
             self.fail(str(fault), param, ctx)
 
 
+class _Moment(click.ParamType[Moment]):
+    """A time of day of the policy's own zone, perhaps with its day; or a moment with its zone."""
+
+    name = "time"
+
+    def convert(
+        self, value: Any, param: click.Parameter | None, ctx: click.Context | None
+    ) -> Moment:
+        try:
+            return value if isinstance(value, Moment) else Moment.parse(value)
+        except ValueError as fault:
+            self.fail(str(fault), param, ctx)
+
+
 @main.command("explain")
 @click.argument("policy")
 @click.argument("url")
@@ -136,6 +230,9 @@ class _Size(click.ParamType[int]):
     help="The connection cannot be opened (pinned certificate, ignored host, another protocol): "
     "only host, port and client are known.",
 )
+@click.option(
+    "--at", "at", type=_Moment(), help="When: `mon 10:00`, `10:00` or `2021-03-10T10:00+03:00`."
+)
 @click.option("--json", "as_json", is_flag=True, help="For programs: rule, effects, why_not.")
 def explain_command(
     policy: str,
@@ -149,6 +246,7 @@ def explain_command(
     size: int | None,
     status: int,
     opaque: bool,
+    at: Moment | None,
     as_json: bool,
 ) -> None:
     """Say what POLICY does with the response to a request for URL, and why.
@@ -156,6 +254,10 @@ def explain_command(
     No body is fetched: where Content-Type does not tell what it is, the URL's extension does.
     """
     loaded = _load_or_exit(policy)
+    try:
+        when = at.unix_time(loaded, time.time()) if at else time.time()
+    except ValueError as fault:
+        raise click.BadParameter(str(fault), param_hint="--at") from None
     request_headers = dict(_header(text) for text in headers)
     if user_agent is not None:
         request_headers["user-agent"] = user_agent
@@ -171,7 +273,7 @@ def explain_command(
             client_address=client_ip,
             user=user,
             opaque=opaque,
-            time=time.time(),
+            time=when,
         )
     except ValueError as fault:
         raise click.BadParameter(str(fault), param_hint="URL") from None
@@ -228,15 +330,13 @@ def demo_command() -> None:
         from rich.console import Console
 
         from mitmthrottle.lab.demo import demo
-        from mitmthrottle.lab.proxy import ProxyNotStarted
+        from mitmthrottle.lab.proxy import ProxyFailed
     except ModuleNotFoundError as missing:
-        raise click.ClickException(
-            f"the demo needs {missing.name}: pip install 'mitmthrottle[lab]'"
-        ) from None
+        raise click.ClickException(f"the demo needs {missing.name}: {remedy('lab')}") from None
     try:
         # A pipe has no width of its own, and the table should not be folded for one.
         all_well = demo(Console(width=None if sys.stdout.isatty() else 120))
-    except ProxyNotStarted as error:
+    except ProxyFailed as error:
         raise click.ClickException(str(error)) from None
     sys.exit(0 if all_well else 1)
 

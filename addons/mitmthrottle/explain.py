@@ -7,10 +7,17 @@ stable once shipped, and quantities are in SI units.
 
 from __future__ import annotations
 
+import re
+from dataclasses import dataclass
+from datetime import datetime, timedelta
 from typing import Any, NotRequired, TypedDict
 from urllib.parse import urlsplit
 
 from mitmthrottle.policy import Decider, Delay, Exchange, Policy, Stage, Then, Upload
+from mitmthrottle.policy.active import DaySpan
+from mitmthrottle.policy.zones import parse_moment, wall_clock
+
+_CLOCK = re.compile(r"\s*(?:(?P<day>[A-Za-z]+)\s+)?(?P<hour>[0-9]{1,2}):(?P<minute>[0-9]{2})\s*")
 
 OPAQUE = "opaque:  nothing but host, port and client is known"
 OPAQUE_EFFECTS = "         the rate holds for the connection's bytes each way; a block is a reset"
@@ -61,6 +68,68 @@ class Answer(TypedDict):
     """whether the question was about a connection that cannot be opened"""
     effects: Effects | None
     why_not: list[WhyNotAnswer]
+
+
+@dataclass(frozen=True, slots=True)
+class Moment:
+    """When a response is asked about: a moment, or a time of day and perhaps a day of the week,
+    which are those of the policy's zone."""
+
+    moment: datetime | None = None
+    day: int | None = None
+    """of the week, from Monday; None: the day that it is"""
+    minute: int = 0
+    """of the day"""
+
+    @classmethod
+    def parse(cls, text: str) -> Moment:
+        """`mon 10:00`, `10:00` or `2021-03-10T10:00+03:00`. ValueError with a remedy.
+
+        >>> Moment.parse("mon 10:00")
+        Moment(moment=None, day=0, minute=600)
+        """
+        found = _CLOCK.fullmatch(text)
+        if found is None:
+            try:
+                return cls(parse_moment(text))
+            except ValueError:
+                raise ValueError(
+                    f"`{text}` is no time: write `mon 10:00`, `10:00` or `2021-03-10T10:00+03:00`"
+                ) from None
+        hour, minute = int(found["hour"]), int(found["minute"])
+        if hour > 23 or minute > 59:
+            raise ValueError(f"`{text}`: the day goes from `00:00` to `23:59`")
+        return cls(
+            None, DaySpan.parse(found["day"]).first if found["day"] else None, hour * 60 + minute
+        )
+
+    def unix_time(self, policy: Policy, now: float) -> float:
+        """The first such time from the beginning of today on. `now` is in Unix seconds."""
+        if self.moment is not None:
+            return self.moment.timestamp()
+        today = wall_clock(now, _zone_of(policy))
+        ahead = 0 if self.day is None else (self.day - today.weekday()) % 7
+        when = today.replace(
+            hour=self.minute // 60, minute=self.minute % 60, second=0, microsecond=0, fold=0
+        )
+        return (when + timedelta(days=ahead)).timestamp()
+
+
+def _zone_of(policy: Policy) -> str | None:
+    """The one zone that its rules name; the machine's if they name none. ValueError if several."""
+    zones = {
+        active.tz
+        for rule in policy.rules
+        for active in rule.when.active or ()
+        if active.days is not None or active.hours is not None
+    }
+    if len(zones) > 1:
+        named = ", ".join(sorted(zone or "the machine's" for zone in zones))
+        raise ValueError(
+            f"the rules are of several time zones ({named}): give a moment with its zone, as in "
+            "`--at 2021-03-10T10:00+03:00`"
+        )
+    return next(iter(zones), None)
 
 
 def exchange_of_url(url: str, headers: dict[str, str], **facts: Any) -> Exchange:

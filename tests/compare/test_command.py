@@ -11,8 +11,8 @@ from click.testing import CliRunner
 
 from mitmthrottle.cli import main
 from mitmthrottle.compare import series
-from mitmthrottle.compare.chromium import NAMES, PROFILES, find_chromium, key_hash
-from mitmthrottle.compare.facts import CompareFailed
+from mitmthrottle.compare.chromium import PROFILES
+from mitmthrottle.lab.chromium import NAMES, NoChromium, find_chromium, key_hash
 from mitmthrottle.policy.devices import device_of_user_agent
 
 PAGE = "https://www.example.org/"
@@ -34,9 +34,8 @@ def nothing_is_started(monkeypatch: pytest.MonkeyPatch) -> None:
         (["file:///etc/passwd"], 1, "is no page's address"),
         ([PAGE, "--output", "missing/report.html"], 1, "there is no folder missing"),
         ([PAGE, "--output", "."], 1, "is a folder: name a file in it"),
-        ([PAGE, "--json", "missing/a.json"], 1, "missing/a.json cannot be written"),
         ([PAGE, "--chromium", "nowhere"], 1, "nowhere is no program that can be run"),
-        ([PAGE, "--resolve", "a.b"], 2, "`a.b` is not HOST=ADDRESS:PORT"),
+        ([PAGE, "--resolve", "a.b"], 2, "`a.b` is not HOST[:PORT]=ADDRESS[:PORT]"),
         ([PAGE, "--cacert", "missing.pem"], 2, "missing.pem"),
         ([PAGE, "--runs", "0"], 2, "--runs"),
         ([PAGE, "--device", "toaster"], 2, "toaster"),
@@ -70,7 +69,8 @@ def test_a_broken_policy_is_told_with_its_places(tmp_path: Path) -> None:
 
 def test_without_chromium_it_says_how_to_get_it(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("PATH", "/nonexistent")
-    with pytest.raises(CompareFailed, match="apt-get install chromium"):
+    monkeypatch.setenv("PLAYWRIGHT_BROWSERS_PATH", "/nonexistent")
+    with pytest.raises(NoChromium, match="apt-get install chromium"):
         find_chromium(None)
 
 
@@ -81,7 +81,11 @@ def test_without_its_extra_it_says_how_to_get_it() -> None:
     )
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=False)
     assert done.returncode == 1
-    assert done.stderr == "Error: compare needs playwright: pip install 'mitmthrottle[compare]'\n"
+    root = Path(__file__).parents[2]
+    assert done.stderr.startswith(
+        f"Error: compare needs playwright: {sys.executable} -m pip install"
+    )
+    assert done.stderr.endswith(f" -e '{root}[compare]'\n")
 
 
 def test_a_browser_is_found_under_each_of_its_names(

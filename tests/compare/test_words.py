@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import math
+from dataclasses import replace
 
 import pytest
 
 from mitmthrottle.compare import words
-from mitmthrottle.compare.figures import METRICS, Figure, Metric, Spread
+from mitmthrottle.compare.figures import METRICS, Figure, Metric, Spread, figures
 
-from .made import comparison, run, slowed_run, usual, video
+from .made import PAGE, comparison, run, slowed_run, usual, video
 
 PAINT, REQUESTS = (
     next(metric for metric in METRICS if metric.key == key)
@@ -102,6 +103,34 @@ def test_what_never_comes() -> None:
     never = slowed_run(paint_s=math.inf, load_s=math.inf)
     said = words.findings(comparison([run()], [never]))
     assert said[1] == (
-        "The largest thing on the page is painted after 0.50 s; with the policy never while "
-        "watched."
+        "The largest thing on the page is painted after 0.50 s; with the policy not within the "
+        "61 s watched."
     )
+
+
+def test_a_page_whose_time_was_up_before_its_largest_thing_came() -> None:
+    """What was painted by then is another thing, and no measure of this one."""
+    heading = slowed_run(paint_s=1.6, largest="h1", settled=False, watched_s=40.0)
+    found = comparison([run(number=1), run(number=2)], [heading, replace(heading, number=2)])
+    assert words.findings(found)[1] == (
+        "The largest thing on the page is painted after 0.50 s; with the policy not within the "
+        "40 s watched."
+    )
+    (paint,) = [each for each in figures(found) if each.metric.key == PAINT.key]
+    assert words.difference(paint) == "only without"
+
+
+def test_a_page_whose_time_was_up_after_its_largest_thing_came() -> None:
+    playing = slowed_run(settled=False, watched_s=40.0, largest=f"{PAGE}photo.jpg?nonce=7")
+    found = comparison([run(), run(number=2)], [playing, replace(playing, number=2)])
+    assert "is painted 3.50 s later" in words.findings(found)[1]
+
+
+def test_a_page_that_shows_another_largest_thing_is_not_compared_by_it() -> None:
+    other = slowed_run(paint_s=1.6, largest="h1")
+    found = comparison([run(), run(number=2)], [other, replace(other, number=2)])
+    assert words.findings(found)[1] == (
+        f"The largest thing on the page is h1 with the policy and {PAGE}photo.jpg without: when "
+        "they are painted is not compared."
+    )
+    assert PAINT.key not in {each.metric.key for each in figures(found)}

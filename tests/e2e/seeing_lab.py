@@ -41,12 +41,17 @@ def seen_proxy(
         resolve={**origin.resolve, **(resolve or {})},
         options=["--set", f"throttle_listen={listen}", *options],
     ) as proxy:
-        deadline = time.monotonic() + 10
-        while not (found := re.search(r"live page at (http://\S+?)/?$", proxy.log(), re.M)):
-            assert time.monotonic() < deadline, proxy.log()
-            time.sleep(0.05)
-        yield proxy, found[1]
+        yield proxy, page_of(proxy)
         assert "Traceback" not in proxy.log()
+
+
+def page_of(proxy: RunningProxy) -> str:
+    """Its page's URL without the last slash, as soon as there is one."""
+    deadline = time.monotonic() + 10
+    while not (found := re.search(r"live page at (http://\S+?)/?$", proxy.log(), re.M)):
+        assert time.monotonic() < deadline, proxy.log()
+        time.sleep(0.05)
+    return found[1]
 
 
 @contextmanager

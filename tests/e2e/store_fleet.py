@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from mitmthrottle.lab.netns import inside
-from mitmthrottle.lab.proxy import RunningProxy, running_proxy
+from mitmthrottle.lab.proxy import ProxyDied, RunningProxy, running_proxy
 
 from .store_crowd import Crowd, crowd
 from .store_net import HUB, STORE, FleetNet, fleet_net, proxy_address
@@ -47,6 +47,7 @@ def fleet(policy: Path, proxies: int, *, apart: bool, down: str = "split") -> It
         people = stack.enter_context(crowd(*hub))
         running, doors = [], []
         for number in range(proxies):
+            stack.enter_context(contextlib.suppress(ProxyDied))  # who is killed: see `kill`
             with inside(net.proxies[number]) if net else contextlib.nullcontext():
                 running.append(
                     stack.enter_context(

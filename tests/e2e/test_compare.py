@@ -89,16 +89,16 @@ def compared(
     origin: Origin, policy_path: Path, tmp_path_factory: pytest.TempPathFactory
 ) -> Compared:
     folder = tmp_path_factory.mktemp("compare")
-    report, facts = folder / "report.html", folder / "facts.json"
+    report = folder / "report.html"
     began = time.monotonic()
     done = subprocess.run(
-        [*arguments(origin, policy_path), "--runs", "2", "--output", report, "--json", facts],
+        [*arguments(origin, policy_path), "--runs", "2", "--output", report, "--json"],
         capture_output=True, text=True, timeout=110, check=False,
     )  # fmt: skip
     assert done.returncode == 0, done.stdout + done.stderr
-    found = json.loads(facts.read_text())
+    found = json.loads(done.stdout)
     duration_s = time.monotonic() - began
-    return Compared(done.stdout, report, found["figures"], found["runs"], duration_s)
+    return Compared(done.stderr, report, found["figures"], found["runs"], duration_s)
 
 
 def difference(compared: Compared, key: str) -> float:

@@ -6,6 +6,7 @@ takes the client for.
 
 from __future__ import annotations
 
+import json
 import socket
 import ssl
 import struct
@@ -216,3 +217,28 @@ def test_first_bytes_that_stay_alone(proxy: RunningProxy) -> None:
     """Somebody who has said a P, and says the rest when the time for a header is over."""
     head = f"PROPFIND http://{HOST}/ HTTP/1.1\r\nHost: {HOST}\r\nConnection: close\r\n\r\n".encode()
     assert say(proxy, OTHER, head[:1], head[1:], pause_s=5.6)[0] == 405
+
+
+@pytest.mark.parametrize(
+    "header",
+    [
+        b"PROXY TCP4 127.0.0.1 127.0.0.1 40000 8080\r\n",
+        b"PROXY TCP4 127.9.9.9 127.0.0.1 40000 8080\r\n",
+        b"PROXY TCP4 0.0.0.0 127.0.0.1 40000 8080\r\n",
+        b"PROXY TCP6 ::1 ::1 40000 8080\r\n",
+        b"PROXY TCP6 ::ffff:127.0.0.1 ::1 40000 8080\r\n",
+        V1_UNKNOWN,
+        V2_LOCAL,
+        V2_PATHS,
+    ],
+)
+def test_nobody_becomes_local_by_a_header(proxy: RunningProxy, header: bytes) -> None:
+    """The balancer is a writer of the page by its own address; whoever comes through it is not."""
+    request = b"GET http://throttle.proxy/api/state HTTP/1.1\r\nHost: throttle.proxy\r\n"
+    with dial(proxy, BALANCER) as sock:
+        sock.sendall(header + request + b"Connection: close\r\n\r\n")
+        came = answer(sock)
+    state = json.loads(came.partition(b"\r\n\r\n")[2])
+    assert state["reader"]["sees"] == "own"
+    assert state["reader"]["token"] is None
+    assert "as a balancer or a tunnel says" in state["reader"]["why_not"]

@@ -24,8 +24,12 @@ def test_bursts_with_silence_between_are_a_policer(rate: float, period_s: float)
     assert shape.period_s == pytest.approx(period_s, rel=0.01)
 
 
-def test_steps_of_a_second_are_a_sender_that_limits_itself() -> None:
-    assert shape_of(transfer(saw_tooth(500_000, 1.0, 6.0))).mechanism == "shaper"
+@pytest.mark.parametrize(("rate", "period_s"), [(500_000, 1.0), (16_000, 1.0), (16_000, 1.05)])
+def test_steps_of_a_second_without_losses_may_be_either(rate: float, period_s: float) -> None:
+    """nginx's `limit_rate` and a policer that spends its bucket at once look the same."""
+    shape = shape_of(transfer(saw_tooth(rate, period_s, 6.0)))
+    assert (shape.kind, shape.mechanism) == ("steps", None)
+    assert "a sender that limits itself by a timer, or a policer" in shape.words
 
 
 def test_a_burst_at_the_beginning_is_told_from_the_rate() -> None:

@@ -95,3 +95,29 @@ def most_over_allowance(events: list[tuple[float, int]], rate: float) -> float:
         total += size
         worst = max(worst, total - rate * when - lowest)
     return worst
+
+
+class Promise:
+    """What a budget may have let out: rate x time + burst over every stretch of time, whatever its
+    rate was meanwhile.  Fed with what leaves and with each change, in the order of time."""
+
+    def __init__(self, budget: Budget, now: float) -> None:
+        self._budget = budget
+        self._now = now
+        self._level = self.allowed = self.smallest = budget.burst_bytes
+        self.worst_bytes = 0.0  # beyond the promise
+
+    def at(self, now: float) -> None:
+        """Until now the rate was this one."""
+        self._level += (now - self._now) * self._budget.rate_bytes_per_s
+        self._level = min(self._level, self.allowed)
+        self._now = now
+
+    def changed(self) -> None:
+        self.allowed = max(self.allowed, self._budget.burst_bytes)
+        self.smallest = min(self.smallest, self._budget.burst_bytes)
+
+    def left(self, size: int, now: float) -> None:
+        self.at(now)
+        self._level -= size
+        self.worst_bytes = max(self.worst_bytes, -self._level)

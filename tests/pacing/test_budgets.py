@@ -158,7 +158,7 @@ def situations(draw: st.DrawFn) -> tuple[float, float | None, list[tuple[int, in
     return rate, burst, members
 
 
-@settings(max_examples=150, deadline=None)
+@settings(max_examples=50, deadline=None)
 @given(situations(), st.booleans())
 def test_never_more_than_rate_times_time_plus_burst(
     situation: tuple[float, float | None, list[tuple[int, int, float]]], nested: bool

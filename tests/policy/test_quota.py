@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 from datetime import datetime
 from typing import Any
 
@@ -79,3 +80,17 @@ def test_periods_never_go_back(every: str | None, tz: str | None, time: float, s
 def test_no_moment_is_too_much(time: float, start: float) -> None:
     for every in ("hour", "day", "week", "month", "1 us"):
         assert isinstance(quota(every=every).window(time, start), int)
+
+
+@pytest.mark.parametrize("tz", ["Europe/Berlin", "Asia/Kathmandu", "Australia/Lord_Howe"])
+def test_an_hour_is_an_hour_when_the_clock_is_set_back(tz: str) -> None:
+    """Through the whole of a year no period is longer, and each begins at a full hour."""
+    found = quota(every="hour", tz=tz)
+    begins, last = [], None
+    for step in range(365 * 24 * 4):
+        if (number := found.window(1.7e9 // 900 * 900 + 900 * step, 0.0)) != last:
+            begins.append(step)
+            last = number
+    lengths = [after - before for before, after in itertools.pairwise(begins[1:])]
+    assert max(lengths) <= (6 if tz == "Australia/Lord_Howe" else 4)  # set by half an hour there
+    assert lengths.count(4) > 0.999 * len(lengths)

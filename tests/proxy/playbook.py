@@ -6,10 +6,11 @@ under test.  So a test reads like the wire.
 
 from __future__ import annotations
 
-import heapq
+import math
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
+from types import SimpleNamespace
 
 from mitmproxy import connection, http
 from mitmproxy.addons.proxyserver import Proxyserver
@@ -22,7 +23,7 @@ from mitmthrottle.policy import parse_policy
 from mitmthrottle.proxy.addon import Throttle
 from mitmthrottle.proxy.engine import Engine
 from mitmthrottle.proxy.patch import Patch
-from mitmthrottle.proxy.wake import Waker
+from mitmthrottle.proxy.wake import Timers, Waker
 
 
 class FakeClock:
@@ -31,43 +32,50 @@ class FakeClock:
     def __init__(self) -> None:
         self.schedule = Schedule()
         self.time = 1000.0
-        self.timers: list[tuple[float, int, Waker]] = []
-        self._serial = 0
+        self.timers = Timers()
 
     def now(self) -> float:
         return self.time
 
     def wake_at(self, when: float, waker: Waker) -> None:
-        self._serial += 1
-        heapq.heappush(self.timers, (when, self._serial, waker))
+        if when < math.inf:
+            self.timers.add(when, waker)
+
+    def timer_dropped(self) -> None:
+        self.timers.drop()
 
     def submitted(self) -> None:
         pass
 
     def soon(self, waker: Waker) -> None:
-        self.wake_at(self.time, waker)
+        step = waker.wake(a_last_time=True)
+        with suppress(StopIteration):
+            step.send(None)
 
     def stop(self) -> None:
         pass
 
     def next_due(self) -> float:
-        return min([self.schedule.next_due(), *(t[0] for t in self.timers[:1])])
+        return min(self.schedule.next_due(), self.timers.next_at())
 
     def due(self) -> Iterator[Waker]:
         for claim in self.schedule.advance(self.time):
             assert isinstance(claim.owner, Waker)
-            claim.owner.granted = True
             yield claim.owner
-        while self.timers and self.timers[0][0] <= self.time:
-            yield heapq.heappop(self.timers)[2]
+        yield from self.timers.due(self.time)
 
 
 class Wire:
     """One client connection and whatever servers it leads to."""
 
     def __init__(self, tctx: taddons.context, addon: Throttle, clock: FakeClock) -> None:
+        self.tctx = tctx
         self.addon = addon
         self.clock = clock
+        self.refuse_connections = False
+        self.woken = 0
+        self.longest_idle_s = 0.0
+        self._active_at = clock.time
         self.options = tctx.options
         self.flows: list[http.HTTPFlow] = []
         self.hooks: list[str] = []
@@ -82,6 +90,7 @@ class Wire:
         )
         ctx = context.Context(self.client, tctx.options)
         self.transports: dict[connection.Connection, object] = {}
+        self.timeout_watchdog = SimpleNamespace(timeout=600.0)
         self.layer: layer.Layer = HttpLayer(ctx, HTTPMode.regular)
         tctx.master.addons.get("proxyserver").connections[self.client.id] = self
         self.feed(events.Start())
@@ -89,7 +98,18 @@ class Wire:
     async def server_event(self, event: events.Event) -> None:
         self.feed(event)
 
+    @property
+    def idle_timeout_s(self) -> float:
+        return self.timeout_watchdog.timeout
+
+    @idle_timeout_s.setter
+    def idle_timeout_s(self, seconds: float) -> None:
+        self.timeout_watchdog.timeout = seconds
+
     def feed(self, event: events.Event) -> None:
+        self.woken += isinstance(event, events.Wakeup)
+        self.longest_idle_s = max(self.longest_idle_s, self.clock.time - self._active_at)
+        self._active_at = self.clock.time
         todo = [event]
         while todo:
             for command in self.layer.handle_event(todo.pop(0)):
@@ -99,9 +119,13 @@ class Wire:
         if isinstance(command, commands.SendData):
             out = self.sent.setdefault(command.connection, [])
             out.append((self.clock.time, bytes(command.data)))
+        elif isinstance(command, commands.OpenConnection) and self.refuse_connections:
+            command.connection.error = "refused"
+            return [events.OpenConnectionCompleted(command, "refused")]
         elif isinstance(command, commands.OpenConnection):
             command.connection.state = connection.ConnectionState.OPEN
             command.connection.peername = ("198.18.0.1", 80)
+            command.connection.timestamp_start = self.clock.time
             self.servers.append(command.connection)
             return [events.OpenConnectionCompleted(command, None)]
         elif isinstance(command, commands.CloseConnection):
@@ -171,7 +195,8 @@ class Wire:
     def nothing_left(self) -> bool:
         return (
             not self.engine.active()
-            and self.engine.paced_responses == 0
+            and self.engine.paced_bodies == 0
+            and not len(self.clock.timers)
             and self.clock.schedule.next_due() == float("inf")
         )
 

@@ -8,7 +8,7 @@ from mitmproxy import exceptions
 from mitmthrottle.policy import parse_policy
 
 from .playbook import Wire, wire
-from .test_stream import BODY, GET, HEAD_20K, SLOW, with_effect
+from .test_http_stream import BODY, GET, HEAD_20K, SLOW, with_effect
 
 HOST_ONLY = "host: .slow.example"
 

@@ -4,8 +4,11 @@ from __future__ import annotations
 
 import asyncio
 import os
+import time
 from collections.abc import Callable
 from pathlib import Path
+
+import pytest
 
 from mitmthrottle.policy import Policy, PolicyError
 from mitmthrottle.proxy.live import LiveFile, digest
@@ -104,3 +107,97 @@ def test_a_broken_file_is_reported_once_and_the_next_good_one_taken(tmp_path: Pa
         await until(lambda: good == ["two"])
 
     watched(path, script)
+
+
+async def steady(seconds: float, script: Callable[[], object]) -> float:
+    """Carry it out; the longest that the event loop stood still meanwhile and for so long after."""
+    longest = 0.0
+    script()
+    end = time.monotonic() + seconds
+    before = time.monotonic()
+    while before < end:
+        await asyncio.sleep(0.005)
+        longest, before = max(longest, time.monotonic() - before), time.monotonic()
+    return longest
+
+
+def fifo(path: Path) -> None:
+    path.unlink()
+    os.mkfifo(path)
+
+
+def zeros(path: Path) -> None:
+    path.unlink()
+    path.symlink_to("/dev/zero")
+
+
+def gigabyte(path: Path) -> None:
+    with path.open("wb") as file:
+        file.truncate(2**30)
+
+
+def folder(path: Path) -> None:
+    path.unlink()
+    path.mkdir()
+
+
+def loop(path: Path) -> None:
+    path.unlink()
+    path.symlink_to(path.name)
+
+
+@pytest.mark.parametrize(
+    ("becomes", "said"),
+    [
+        (fifo, "no regular file"),
+        (zeros, "no regular file"),
+        (gigabyte, "larger than 8 MiB"),
+        (folder, "no regular file"),
+        (loop, "Too many levels of symbolic links"),
+    ],
+)
+def test_whatever_the_file_becomes_it_is_said_once_and_the_next_good_one_taken(
+    tmp_path: Path, becomes: Callable[[Path], None], said: str
+) -> None:
+    path = tmp_path / "p.yaml"
+    write(path, "one")
+
+    async def script(good: list[str], bad: list[str]) -> None:
+        assert await steady(0.8, lambda: becomes(path)) < 0.2
+        assert len(bad) == 1
+        assert "cannot be read: " in bad[0]
+        assert said in bad[0]
+        if path.is_dir():
+            path.rmdir()
+        replace(path, "one")  # what was in force before
+        await until(lambda: good == ["one"])
+        becomes(path)
+        await until(lambda: len(bad) == 2)
+
+    watched(path, script)
+
+
+def test_an_error_of_who_is_told_does_not_end_the_watching(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    path = tmp_path / "p.yaml"
+    write(path, "one")
+    good: list[str] = []
+
+    def on_good(policy: Policy) -> None:
+        if policy.name != "three":
+            raise RuntimeError("cannot take it")
+        good.append(policy.name)
+
+    async def script() -> None:
+        live = LiveFile(path, digest(path), on_good, lambda error: None)
+        try:
+            for name in ("two", "again", "three"):
+                write(path, name)
+                await asyncio.sleep(0.6)
+            await until(lambda: good == ["three"])
+        finally:
+            live.stop()
+
+    asyncio.run(script())
+    assert len([each for each in caplog.records if "was not taken" in each.message]) == 1

@@ -10,7 +10,7 @@ from mitmproxy.tools.web.app import flow_to_json
 from wsproto.events import TextMessage
 
 from .playbook import Wire, wire
-from .test_stream import BODY, GET, HEAD_20K, SLOW
+from .test_http_stream import BODY, GET, HEAD_20K, SLOW
 from .test_websocket import SLOW as SLOW_MESSAGES
 from .test_websocket import Talk
 

@@ -10,7 +10,7 @@ from mitmproxy import http
 from mitmthrottle.proxy import server_timing
 
 from .playbook import Wire, wire
-from .test_stream import BODY, GET, HEAD_20K, SLOW, with_effect
+from .test_http_stream import BODY, GET, HEAD_20K, SLOW, with_effect
 
 # A list of metrics as RFC 9110 and the W3C's Server Timing have it, for one header line.
 METRIC = r'[!#$%&\'*+.^_`|~0-9A-Za-z-]+(;(desc="([^"\\]|\\["\\])*"|dur=[0-9.]+))*'

@@ -10,7 +10,7 @@ from mitmproxy.proxy import events
 from mitmthrottle.proxy.wake import Together, Waker
 
 from .playbook import Wire, wire
-from .test_stream import BODY, GET, HEAD_20K, SLOW
+from .test_http_stream import BODY, GET, HEAD_20K, SLOW
 
 
 def held_up(w: Wire) -> Waker:
@@ -19,8 +19,8 @@ def held_up(w: Wire) -> Waker:
     w.respond(HEAD_20K)
     w.respond(BODY)
     (held,) = w.engine.active()
-    assert held.waker is not None
-    return held.waker
+    assert held.wakeup is not None
+    return held.wakeup
 
 
 @pytest.mark.parametrize("together", [False, True])
@@ -31,7 +31,7 @@ def test_the_stream_ends_before_its_wake_up_comes(together: bool) -> None:
         (parent,) = [upper for upper, _ in waker.route]
 
         async def after_another(event: events.Event) -> None:
-            held.ended("client-gone")
+            held.close("client-gone")
             w.feed(event)
 
         w.server_event = after_another  # type: ignore[method-assign]  # as mitmproxy's lock does
@@ -61,10 +61,10 @@ def test_the_others_of_a_connection_are_woken_though_the_first_has_ended() -> No
     with wire(SLOW) as w:
         waker = held_up(w)
         (parent,) = [upper for upper, _ in waker.route]
-        gone = Waker(waker.route[-1][1], w)
+        gone = Waker(waker.route[-1][1], w, w.clock)
         gone.close()
         woken = []
         (held,) = w.engine.active()
-        held.woken = lambda: woken.append(held)  # type: ignore[method-assign]  # to see it
+        held.next_item = lambda: woken.append(held)  # type: ignore[method-assign]  # to see it
         asyncio.run(Together(parent, [gone, waker]).wake())
         assert woken == [held]

@@ -11,15 +11,15 @@ import pytest
 from mitmproxy import http
 
 from mitmthrottle.policy import Decision, Exchange, Policy, PolicyError, parse_policy
-from mitmthrottle.proxy.held import Held
+from mitmthrottle.proxy.bodies.body import Body
 from mitmthrottle.proxy.record import Record
 from mitmthrottle.proxy.watcher import EndedBody, Watcher
 
 from .playbook import Wire, wire
 from .relayed import relay
-from .test_opaque import DATA, NAMED
-from .test_opaque import SLOW as SLOW_OPAQUE
-from .test_stream import BODY, GET, HEAD_20K, SLOW, with_effect
+from .test_http_stream import BODY, GET, HEAD_20K, SLOW, with_effect
+from .test_relay import DATA, NAMED
+from .test_relay import SLOW as SLOW_OPAQUE
 
 OTHER = GET.replace("slow", "other")
 PASS = """
@@ -41,7 +41,7 @@ class Notes(Watcher):
         self.policies: list[tuple[str, int]] = []
         self.decisions: list[tuple[str, Decision]] = []
         self.exchanges: list[Exchange] = []
-        self.begun: list[Held] = []
+        self.begun: list[Body] = []
         self.records: list[Record] = []
         self.failures: list[str] = []
         self.refused: list[PolicyError] = []
@@ -57,8 +57,8 @@ class Notes(Watcher):
         self.decisions.append((flow.id, decision))
         self.exchanges.append(exchange)
 
-    def began(self, held: Held) -> None:
-        self.begun.append(held)
+    def began(self, body: Body) -> None:
+        self.begun.append(body)
 
     def ended(self, record: EndedBody) -> None:
         self.records.append(record.record())
@@ -87,7 +87,7 @@ def test_a_slowed_response_is_told_from_its_headers_to_its_end() -> None:
         w.respond(BODY)
         assert notes.rules() == ["photos"]
         (held,) = notes.begun
-        assert held.gate.waiting_bytes > 18_000
+        assert held.waiting_bytes > 18_000
         w.pass_time(3)
         (record,) = notes.records
         assert record.rule is not None
@@ -257,7 +257,7 @@ def test_a_watcher_that_fails_harms_nobody(caplog: pytest.LogCaptureFixture) -> 
         def decided(self, flow: http.HTTPFlow, exchange: Exchange, decision: Decision) -> None:
             raise RuntimeError("decided")
 
-        def began(self, held: Held) -> None:
+        def began(self, body: Body) -> None:
             raise RuntimeError("began")
 
         def ended(self, record: EndedBody) -> None:

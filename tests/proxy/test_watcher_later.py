@@ -10,13 +10,13 @@ import pytest
 from mitmproxy import flow as mflow
 
 from mitmthrottle.policy import Policy
-from mitmthrottle.proxy import passing, watcher
-from mitmthrottle.proxy.passing import Passing
+from mitmthrottle.proxy import unpaced, watcher
 from mitmthrottle.proxy.record import Record
+from mitmthrottle.proxy.unpaced import Unpaced
 from mitmthrottle.proxy.watcher import TELL_EVERY_S, EndedBody, Watcher
 
 from .playbook import Wire, wire
-from .test_stream import BODY, GET, HEAD_20K, SLOW
+from .test_http_stream import BODY, GET, HEAD_20K, SLOW
 from .test_watcher import OTHER, watched
 
 
@@ -109,7 +109,7 @@ def test_large_bodies_are_not_kept_until_somebody_is_told(
     with wire(SLOW) as w:
         notes, later = watched(w, unmatched=True), Later(w)
         fetch(w)
-        monkeypatch.setattr(passing, "LARGE_BYTES", 10_000)
+        monkeypatch.setattr(unpaced, "LARGE_BYTES", 10_000)
         if what == "response":
             fetch(w)
         else:
@@ -117,7 +117,7 @@ def test_large_bodies_are_not_kept_until_somebody_is_told(
             w.send(BODY)
             w.respond("HTTP/1.1 204 No Content\n\n")
         kept = w.addon.watchers._untold
-        assert [isinstance(each, Passing) for each in kept] == [True, False]
+        assert [isinstance(each, Unpaced) for each in kept] == [True, False]
         later.come()
         assert len(notes.records) == 2
 
@@ -155,13 +155,13 @@ def test_a_record_that_cannot_be_made_takes_no_other_with_it(
         notes, later = watched(w, unmatched=True), Later(w)
         fetch(w)
         fetch(w)
-        record, calls = Passing.record, []
+        record, calls = Unpaced.record, []
 
-        def once_broken(self: Passing) -> Record:
+        def once_broken(self: Unpaced) -> Record:
             calls.append(self)
             return record(self) if len(calls) > 1 else 1 / 0  # type: ignore[return-value]  # on purpose
 
-        monkeypatch.setattr(Passing, "record", once_broken)
+        monkeypatch.setattr(Unpaced, "record", once_broken)
         with caplog.at_level(logging.ERROR):
             later.come()
         assert len(notes.records) == 1
@@ -181,7 +181,7 @@ def test_a_passing_response_reads_like_its_record() -> None:
                     {name: getattr(each, name) for name in fields}
                     for each in (record, record.record())
                 )
-                read.append((as_it_is, kept, isinstance(record, Passing)))
+                read.append((as_it_is, kept, isinstance(record, Unpaced)))
 
         w.addon.watch(Reader())
         fetch(w)

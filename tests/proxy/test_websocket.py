@@ -249,7 +249,7 @@ def test_a_later_stage_that_blocks_ends_it() -> None:
 def test_an_error_of_ours_lets_the_messages_pass(monkeypatch: pytest.MonkeyPatch) -> None:
     with wire(SLOW) as w:
         w.request(UPGRADE)
-        monkeypatch.setattr(w.engine, "websocket_came", lambda *args: 1 / 0)
+        monkeypatch.setattr(w.engine, "websocket", lambda *args: 1 / 0)
         w.respond(ACCEPT)
         before = len(w.received())
         end = Connection(ConnectionType.SERVER)

@@ -6,6 +6,8 @@ import asyncio
 from dataclasses import dataclass, field
 from typing import Any
 
+import pytest
+
 from mitmthrottle.pacing import Parts
 from mitmthrottle.store.link import Away
 from mitmthrottle.store.starts import SharedLine
@@ -100,7 +102,9 @@ def test_a_turn_that_nobody_took_is_lost() -> None:
     assert asyncio.run(run()) == [1, 1]
 
 
-def test_nonsense_from_the_store_lets_one_start() -> None:
-    store = FakeStore([("many", "soon")])  # type: ignore[list-item]  # which it never says
-    assert asyncio.run(started(line(store), 1))[0][0] < 1
-    assert store.away is None
+@pytest.mark.parametrize("nonsense", [("many", "soon"), (1, "nan"), (1, 1e300), (-1, 0), (1e9, 0)])
+def test_a_store_that_answers_nonsense_is_away(nonsense: Any) -> None:
+    store = FakeStore([nonsense])
+    asyncio.run(started(line(store), 1))
+    assert store.away is not None
+    assert "it has answered" in store.away

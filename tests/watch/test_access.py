@@ -160,9 +160,23 @@ def test_whoever_comes_through_the_proxy_to_the_listener_is_nobody() -> None:
     ],
 )
 def test_only_loopback_clients_are_trusted_by_default(client: str | None, expected: bool) -> None:
-    assert ACCESS.trusts(client) is expected
     visit = replace(PLAIN, client=client, headers={TOKEN_HEADER: TOKEN})
+    assert ACCESS.trusts(visit) is expected
     assert (ACCESS.refusal_to_switch(visit) is None) is expected
+
+
+@pytest.mark.parametrize("client", ["127.0.0.1", "127.1.2.3", "::1", "::ffff:127.0.0.1", "0.0.0.0"])
+def test_nobody_becomes_local_by_what_is_said_of_them(client: str) -> None:
+    visit = replace(PROXIED, client=client, hearsay=True, headers={TOKEN_HEADER: TOKEN})
+    assert not ACCESS.trusts(visit)
+    refusal = ACCESS.refusal_to_switch(visit)
+    assert refusal is not None
+    assert "as a balancer or a tunnel says" in refusal.why
+
+
+def test_a_writer_of_another_machine_may_come_through_a_balancer() -> None:
+    access = replace(ACCESS, writers=parse_writers(["198.18.0.0/15"]))
+    assert access.trusts(replace(PROXIED, client="::ffff:198.18.0.7", hearsay=True))
 
 
 @pytest.mark.parametrize("token", [None, "", "a-tokem", "A-TOKEN", "a-token ", "ä-token"])

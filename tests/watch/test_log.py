@@ -13,9 +13,10 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 from mitmproxy import exceptions
-from mitmproxy.test import taddons
+from mitmproxy.test import taddons, tflow
 
-from mitmthrottle.watch.log import MOST_WAITING, WRITE_EVERY_S, Log
+from mitmthrottle.proxy.facts import exchange_of
+from mitmthrottle.watch.log import MOST_WAITING_BYTES, WRITE_EVERY_S, Log
 from mitmthrottle.watch.record_line import line_of
 
 from .records import record, rule
@@ -69,12 +70,16 @@ def test_unmatched_responses_have_a_line_with_rule_null() -> None:
 
 
 def test_no_url_can_break_a_line() -> None:
-    exchange = record().exchange._replace(path='/"\n\r\u2028\udcff\x00é\U0001f422')
+    flow = tflow.tflow()
+    flow.request.data.path = '/"\n\r\u2028\udcff\x00é\U0001f422'.encode(errors="surrogateescape")
+    exchange = exchange_of(flow, 0, 0.0)
     data = line_of(record(exchange=exchange))
     assert data.count(b"\n") == 1
     assert data.isascii()
-    assert json.loads(data)["path"] == '/"\n\r\u2028\ufffd\x00é\U0001f422'
-    json.loads(data)["path"].encode()  # no half surrogate pair, which many readers refuse
+    assert json.loads(data)["path"] == r'/"\x0a\x0d\u2028\xff\x00é' + "\U0001f422"
+    long = record(exchange=exchange._replace(path="/" + "a" * 8000 + ".jpg"))
+    assert len(line_of(long)) < 3000
+    assert json.loads(line_of(long))["path"].endswith("a.jpg")
 
 
 @given(
@@ -230,9 +235,11 @@ def test_a_disk_that_hangs_does_not_fill_the_memory(tmp_path: Path) -> None:
         with taddons.context(log) as tctx:
             tctx.configure(log, throttle_log=str(tmp_path / "log"))
             one = record()
-            for _ in range(MOST_WAITING + 10):
+            size = len(line_of(one))
+            room = -(-MOST_WAITING_BYTES // size)
+            for _ in range(room + 10):
                 log.ended(one)
-            assert len(log._waiting) == MOST_WAITING
+            assert len(log._waiting) == room
             assert log.lost == 10
 
     run(main())

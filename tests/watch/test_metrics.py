@@ -11,7 +11,7 @@ from mitmthrottle.watch.log import Log
 from mitmthrottle.watch.metrics import Metrics
 from mitmthrottle.watch.metrics_ended import MOST_RULES
 from tests.proxy.playbook import wire
-from tests.proxy.test_stream import BODY, GET, HEAD_20K, SLOW
+from tests.proxy.test_http_stream import BODY, GET, HEAD_20K, SLOW
 
 from .records import record, rule
 

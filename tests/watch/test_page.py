@@ -252,3 +252,32 @@ def test_what_has_just_ended_is_shown() -> None:
         connection.respond("HTTP/1.1 200 OK\nContent-Length: 2\n\nok")
         (row,) = ask(page, "/api/state").json()["decisions"]
         assert (row["outcome"], row["bytes"]) == ("complete", 2)
+
+
+@pytest.mark.parametrize("path", ["/healthz", "/readyz"])
+@pytest.mark.parametrize("host", ["127.0.0.1:8089", "10.0.0.7:1", "evil.example", "[::1]:1", ""])
+def test_health_is_told_by_any_name(path: str, host: str) -> None:
+    """A mapped port, a pod's address: whoever looks after the proxy should not need to know."""
+    with page_of() as (connection, page):
+        answer = ask(page, path, host=host)
+        assert answer.status_code == 200
+        known = host == "127.0.0.1:8089"
+        assert answer.text.startswith("ok, policy ") if known else answer.text == "ok"
+        assert ask(page, path, host=host, sec_fetch_site="cross-site").text == "ok"
+        assert ask(page, path, host="evil.example", method="POST").status_code == 421
+        connection.addon.engine.stop()
+        connection.addon.engine = None
+        assert ask(page, path, host=host).status_code == 503
+        assert ask(page, "/api/state", host=host).status_code == (200 if known else 421)
+
+
+@pytest.mark.parametrize("opened", ["127.0.0.1", "::ffff:127.0.0.1"])
+def test_what_the_store_or_a_file_says_can_always_be_told(opened: str) -> None:
+    """Half a surrogate pair is no UTF-8, and no reason for an error."""
+    with page_of() as (connection, page):
+        connection.addon.watchers.failed("a\udcffb\ud800c\x1b[2J" + "d" * 1_000_000)
+        answer = ask(page, "/api/state", client=opened)
+        assert answer.status_code == 200
+        (failure,) = answer.json()["failures"]
+        assert failure["what"].startswith(r"a\xffb\ud800c\x1b[2Jd")
+        assert len(failure["what"]) <= 500

@@ -19,7 +19,7 @@ from mitmthrottle.watch.metrics_ended import MOST_RULES
 from mitmthrottle.watch.record_line import line_of
 from mitmthrottle.watch.why import why
 from tests.proxy.playbook import wire
-from tests.proxy.test_stream import BODY, GET, HEAD_20K, SLOW, with_effect
+from tests.proxy.test_http_stream import BODY, GET, HEAD_20K, SLOW, with_effect
 
 from .records import record
 from .test_why import TWO, policy, slowed
@@ -113,7 +113,9 @@ def test_every_option_is_told() -> None:
     assert not [name for name in ours if f"`{name}" not in DOCS and f" {name}=" not in DOCS]
 
 
-def test_the_watcher_shown_works() -> None:
+def test_the_watcher_shown_works(capsys: pytest.CaptureFixture[str]) -> None:
     names: dict[str, Any] = {}
     exec(fenced("python")[0], names)
-    names["Slowest"]().ended(record())
+    for what in (record(), record(rule=None, asked_bytes_per_s=None, measured_bytes_per_s=None)):
+        names["Slowest"]().ended(what)
+    assert capsys.readouterr().out == "photos 7990.123456\nno rule None\n"

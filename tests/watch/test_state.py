@@ -247,7 +247,7 @@ def test_a_rule_that_is_switched_off_stays_in_the_list() -> None:
         photo = PHOTO.replace("\n", "\r\n").encode() + bytes(32000)
         see.get("http://photos.example/a.jpg", photo)
         (row,) = see.state()["decisions"]
-        assert row["reason"] == "no rule is for the host photos.example"
+        assert row["reason"] == "`photos` is switched off"
         see.wire.addon.control.enable("photos", "")
         assert not see.state()["rules"][0]["switched_off"]
         (row,) = see.state()["decisions"]

@@ -120,7 +120,7 @@ def test_a_plot_is_full_where_all_that_was_asked_came() -> None:
 
 
 def test_what_is_not_printable_is_replaced() -> None:
-    assert printable("a\x00b\tc é") == "a�b�c é"
+    assert printable("a\x00b\tc é") == "a\\x00b\\x09c é"
 
 
 def run(*arguments: str) -> tuple[int, str]:

@@ -14,9 +14,9 @@ from mitmthrottle.policy import Policy, parse_policy
 from mitmthrottle.watch.why import Why, why
 from tests.proxy.playbook import wire
 from tests.proxy.relayed import relay
-from tests.proxy.test_opaque import DATA, NAMED
-from tests.proxy.test_opaque import SLOW as SLOW_OPAQUE
-from tests.proxy.test_stream import BODY, GET, HEAD_20K, SLOW, with_effect
+from tests.proxy.test_http_stream import BODY, GET, HEAD_20K, SLOW, with_effect
+from tests.proxy.test_relay import DATA, NAMED
+from tests.proxy.test_relay import SLOW as SLOW_OPAQUE
 
 TWO = """
 version: 1

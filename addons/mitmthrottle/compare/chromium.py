@@ -7,33 +7,19 @@ installed and nothing stays behind.
 
 from __future__ import annotations
 
-import base64
 import contextlib
-import hashlib
 import os
-import shutil
 from collections.abc import AsyncIterator
 from dataclasses import dataclass
 from pathlib import Path
 
-from cryptography import x509
-from cryptography.hazmat.primitives import serialization
 from playwright.async_api import Browser, BrowserContext, Error, Playwright
 
 from mitmthrottle.compare.facts import CompareFailed, Device
+from mitmthrottle.lab.chromium import FLAGS, trusting
 from mitmthrottle.lab.proxy import RunningProxy
 
-NAMES = ("chromium", "chromium-browser", "google-chrome-stable", "google-chrome", "chrome")
-
-_FLAGS = (
-    "--disable-gpu",
-    "--disable-quic",
-    "--no-first-run",
-    "--disable-background-networking",
-    "--disable-component-update",
-    "--disable-sync",
-    "--autoplay-policy=no-user-gesture-required",
-)
+_FLAGS = (*FLAGS, "--disable-gpu", "--autoplay-policy=no-user-gesture-required")
 
 
 @dataclass(frozen=True, slots=True)
@@ -66,23 +52,6 @@ PROFILES: dict[Device, Profile] = {
 }
 
 
-def find_chromium(chosen: Path | None) -> Path:
-    """The browser's program. Raises CompareFailed if there is none."""
-    if chosen is not None:
-        if os.access(chosen, os.X_OK) and chosen.is_file():
-            return chosen
-        raise CompareFailed(
-            f"{chosen} is no program that can be run: --chromium wants the path of Chromium"
-        )
-    for name in NAMES:
-        if found := shutil.which(name):
-            return Path(found)
-    raise CompareFailed(
-        "no Chromium on the PATH: install it (on Debian: apt-get install chromium), or say where "
-        "it is with --chromium PATH"
-    )
-
-
 @contextlib.asynccontextmanager
 async def running_chromium(
     playwright: Playwright, program: Path, proxy: RunningProxy
@@ -93,7 +62,7 @@ async def running_chromium(
             executable_path=program,
             # Loopback too: the page may well be a developer's own.
             proxy={"server": proxy.url, "bypass": "<-loopback>"},
-            args=[*_FLAGS, f"--ignore-certificate-errors-spki-list={key_hash(proxy.ca_path)}"],
+            args=[*_FLAGS, trusting(proxy.ca_path)],
             chromium_sandbox=os.geteuid() != 0,  # it refuses to start as root otherwise
             # We end it ourselves, in order; a signal must not do it before.
             handle_sigint=False,
@@ -119,16 +88,6 @@ async def new_context(browser: Browser, device: Device) -> BrowserContext:
         has_touch=profile.mobile,
         user_agent=profile.user_agent(browser.version),
     )
-
-
-def key_hash(ca_path: Path) -> str:
-    """The SHA-256 of the authority's public key, which mitmproxy uses for each of its
-    certificates: what the browser is told to trust."""
-    certificate = x509.load_pem_x509_certificate(ca_path.read_bytes())
-    key = certificate.public_key().public_bytes(
-        serialization.Encoding.DER, serialization.PublicFormat.SubjectPublicKeyInfo
-    )
-    return base64.b64encode(hashlib.sha256(key).digest()).decode()
 
 
 def first_line(error: Exception) -> str:

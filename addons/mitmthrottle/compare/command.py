@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import json
 import os
-from collections.abc import Iterable
 from pathlib import Path
 from urllib.parse import urlsplit
 
@@ -19,25 +18,26 @@ from mitmthrottle.compare.facts import CompareFailed, Plan
 from mitmthrottle.compare.report import report
 from mitmthrottle.compare.series import Stopped, compare
 from mitmthrottle.compare.terminal import show, watching
-from mitmthrottle.lab.proxy import ProxyNotStarted
+from mitmthrottle.lab.chromium import NoChromium
+from mitmthrottle.lab.proxy import ProxyFailed
 
 INTERRUPTED = 130
 """Exit status after Ctrl-C, as shells have it: 128 and the signal's number."""
 
 
-def run(console: Console, plan: Plan, html: Path, json_path: Path | None) -> int:
+def run(console: Console, plan: Plan, html: Path, for_programs: bool) -> int:
     """The exit status: 0 compared, or 128 and a signal's number.
+
+    For programs, the figures are printed as JSON; `console` has the words in either case.
 
     Raises CompareFailed for all that the user can put right, and PolicyError.
     """
     _check_page(plan.page)
-    for path in (html, json_path):
-        if path is not None:
-            _must_be_writable(path)
+    _must_be_writable(html)
     try:
         with watching(console, plan) as watcher:
             comparison = compare(plan, watcher)
-    except ProxyNotStarted as error:
+    except (NoChromium, ProxyFailed) as error:
         raise CompareFailed(str(error)) from None
     except KeyboardInterrupt:
         console.print("stopped; nothing was written", highlight=False)
@@ -48,26 +48,9 @@ def run(console: Console, plan: Plan, html: Path, json_path: Path | None) -> int
     show(console, comparison)
     _write(html, report(comparison))
     console.print(f"report: {html}", highlight=False, markup=False, soft_wrap=True)
-    if json_path is not None:
-        _write(json_path, json.dumps(as_json(comparison), indent=1, ensure_ascii=False) + "\n")
-        console.print(f"JSON: {json_path}", highlight=False, markup=False, soft_wrap=True)
+    if for_programs:
+        print(json.dumps(as_json(comparison), indent=1, ensure_ascii=False))
     return 0
-
-
-def parse_resolve(lines: Iterable[str]) -> dict[str, tuple[str, int]]:
-    """`HOST=ADDRESS:PORT` as `running_proxy` has it. Raises ValueError.
-
-    >>> parse_resolve(["www.example.org=127.0.0.1:8443"])
-    {'www.example.org': ('127.0.0.1', 8443)}
-    """
-    found = {}
-    for line in lines:
-        host, equals, target = line.partition("=")
-        address, colon, port = target.rpartition(":")
-        if not (host and equals and address and colon and port.isascii() and port.isdecimal()):
-            raise ValueError(f"`{line}` is not HOST=ADDRESS:PORT: www.example.org=127.0.0.1:8443")
-        found[host] = (address, int(port))
-    return found
 
 
 def _check_page(page: str) -> None:

@@ -9,12 +9,15 @@ from __future__ import annotations
 import math
 import statistics
 from collections.abc import Callable, Iterable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Literal
 
-from mitmthrottle.compare.facts import Comparison, Request, Run, Slowed
+from mitmthrottle.compare.facts import VARIANTS, Comparison, Request, Run, Slowed
 
 Unit = Literal["s", "bytes", "count"]
+
+
+LARGEST_PAINT = "largest_contentful_paint_s"
 
 
 @dataclass(frozen=True, slots=True)
@@ -41,7 +44,7 @@ METRICS = (
         lambda run: run.first_contentful_paint_s,
     ),
     Metric(
-        "largest_contentful_paint_s",
+        LARGEST_PAINT,
         "Largest contentful paint",
         "s",
         lambda run: run.largest_contentful_paint_s,
@@ -138,16 +141,54 @@ class Figure:
 
 
 def figures(comparison: Comparison) -> list[Figure]:
-    """All metrics that apply to this page, in the order of the table."""
+    """All metrics that apply to this page, in the order of the table.
+
+    Without that of the largest paint where it is of another thing with the policy than without.
+    """
     found = []
+    of_largest, same = largest_of(comparison), not largest_differ(comparison)
+    runs = [_by_largest(run, of_largest) for run in comparison.runs]
     for metric in METRICS:
         without, with_ = (
-            tuple(value for run in comparison.of(variant) if (value := metric.of(run)) is not None)
-            for variant in ("without", "with")
+            tuple(
+                value
+                for run in runs
+                if run.variant == variant and (value := metric.of(run)) is not None
+            )
+            for variant in VARIANTS
         )
-        if without and with_:
+        if without and with_ and (same or metric.key != LARGEST_PAINT):
             found.append(Figure(metric, Spread(without), Spread(with_)))
     return found
+
+
+def largest_of(comparison: Comparison) -> str:
+    """The largest thing on the page: what most visits without the policy have shown."""
+    return _commonest(comparison.of("without"))
+
+
+def largest_differ(comparison: Comparison) -> bool:
+    """Whether the page, having settled, shows another largest thing with the policy."""
+    settled = [run for run in comparison.of("with") if run.settled and run.failure is None]
+    with_, without = _commonest(settled), largest_of(comparison)
+    return bool(with_ and without) and with_ != without
+
+
+def _commonest(runs: Sequence[Run]) -> str:
+    shown = [_thing(run) for run in runs if math.isfinite(run.largest_contentful_paint_s)]
+    return statistics.mode(shown) if shown else ""
+
+
+def _thing(run: Run) -> str:
+    return run.largest.partition("?")[0]  # what follows may be another one each time
+
+
+def _by_largest(run: Run, largest: str) -> Run:
+    """What has been painted when the time was up is not the largest thing if that is still to
+    come."""
+    if run.settled or not largest or _thing(run) == largest:
+        return run
+    return replace(run, largest_contentful_paint_s=math.inf)
 
 
 def typical(runs: Sequence[Run]) -> Run:

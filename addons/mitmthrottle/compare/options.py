@@ -12,7 +12,9 @@ from typing import Literal
 
 import click
 
+from mitmthrottle.extras import remedy
 from mitmthrottle.policy import PolicyError, find_policy
+from mitmthrottle.resolve import RESOLVE_FORM, parse_resolve
 
 
 @click.command("compare")
@@ -26,7 +28,7 @@ from mitmthrottle.policy import PolicyError, find_policy
     show_default=True,
     help="The report, one HTML file.",
 )
-@click.option("--json", "json_path", type=click.Path(path_type=Path), help="For programs.")
+@click.option("--json", "as_json", is_flag=True, help="For programs; see docs/compare.md.")
 @click.option(
     "--device", type=click.Choice(["phone", "desktop"]), default="desktop", show_default=True
 )
@@ -47,7 +49,7 @@ from mitmthrottle.policy import PolicyError, find_policy
 @click.option(
     "--resolve",
     multiple=True,
-    metavar="HOST=ADDRESS:PORT",
+    metavar=RESOLVE_FORM,
     help="Find a host elsewhere, on a staging server say; `*` is any host; repeat.",
 )
 @click.option("--no-play", is_flag=True, help="Do not start videos that do not start themselves.")
@@ -56,7 +58,7 @@ def compare_command(
     policy_name: str,
     runs: int,
     output: Path,
-    json_path: Path | None,
+    as_json: bool,
     device: Literal["phone", "desktop"],
     timeout: float,
     chromium: Path | None,
@@ -78,9 +80,7 @@ def compare_command(
         from mitmthrottle.compare.facts import CompareFailed, Plan
     except ModuleNotFoundError as missing:
         package = (missing.name or "").partition(".")[0]
-        raise click.ClickException(
-            f"compare needs {package}: pip install 'mitmthrottle[compare]'"
-        ) from None
+        raise click.ClickException(f"compare needs {package}: {remedy('compare')}") from None
     try:
         plan = Plan(
             page=page,
@@ -91,12 +91,13 @@ def compare_command(
             chromium=chromium,
             upstream_ca=cacert,
             insecure=insecure,
-            resolve=command.parse_resolve(resolve),
+            resolve=dict(parse_resolve(text) for text in resolve),
             play=not no_play,
         )
-        status = command.run(
-            Console(width=None if sys.stdout.isatty() else 120), plan, output, json_path
+        console = Console(
+            width=None if (sys.stderr if as_json else sys.stdout).isatty() else 120, stderr=as_json
         )
+        status = command.run(console, plan, output, as_json)
     except PolicyError as error:
         click.echo(str(error), err=True)
         sys.exit(1)

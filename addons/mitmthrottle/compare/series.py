@@ -20,11 +20,12 @@ from typing import Any, Protocol
 import certifi
 from playwright.async_api import Error, Playwright, async_playwright
 
-from mitmthrottle.compare.chromium import find_chromium, first_line, running_chromium
+from mitmthrottle.compare.chromium import first_line, running_chromium
 from mitmthrottle.compare.facts import CompareFailed, Comparison, Plan, Run, Variant
 from mitmthrottle.compare.opening import NETWORK_CHANGED, PROXY_GONE, dropped, must_have_opened
 from mitmthrottle.compare.record import Line, assign, read_record
 from mitmthrottle.compare.visit import visit
+from mitmthrottle.lab.chromium import find_chromium
 from mitmthrottle.lab.proxy import RunningProxy, running_proxy
 from mitmthrottle.policy import load_policy
 

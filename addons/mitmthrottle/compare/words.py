@@ -7,8 +7,8 @@ from __future__ import annotations
 
 import math
 
-from mitmthrottle.compare.facts import Comparison
-from mitmthrottle.compare.figures import Figure, Unit, figures
+from mitmthrottle.compare.facts import VARIANTS, Comparison, Variant
+from mitmthrottle.compare.figures import LARGEST_PAINT, Figure, Unit, figures, typical
 from mitmthrottle.policy.units import format_rate
 
 
@@ -84,13 +84,17 @@ def findings(comparison: Comparison) -> list[str]:
     if len(failed) == len(comparison.of("with")):
         return [f"With the policy the page does not open: {failed[0].failure}."]
     by_key = {figure.metric.key: figure for figure in figures(comparison)}
+    watched = _watched(comparison)
     said = [_slowed(by_key, comparison)]
-    said += [
-        _later("The largest thing on the page is painted", by_key["largest_contentful_paint_s"]),
-        _later("The first text or picture is painted", by_key["first_contentful_paint_s"]),
-    ]
+    if LARGEST_PAINT in by_key:
+        largest = by_key[LARGEST_PAINT]
+        said.append(_later("The largest thing on the page is painted", largest, watched))
+    else:
+        said.append(_not_the_same(comparison))
+    first = by_key["first_contentful_paint_s"]
+    said.append(_later("The first text or picture is painted", first, watched))
     if "video_start_s" in by_key:
-        said.append(_later("The first video plays", by_key["video_start_s"]))
+        said.append(_later("The first video plays", by_key["video_start_s"], watched))
     if "stalls" in by_key:
         said += _stalls(by_key["stalls"], by_key["stalled_s"])
     if failed:
@@ -112,15 +116,35 @@ def _slowed(by_key: dict[str, Figure], comparison: Comparison) -> str:
     )
 
 
-def _later(what: str, figure: Figure) -> str:
+def _watched(comparison: Comparison) -> dict[Variant, str]:
+    """For how long, at most."""
+    return {
+        variant: f"{max(run.watched_s for run in comparison.of(variant)):.3g} s"
+        for variant in VARIANTS
+    }
+
+
+def _not_the_same(comparison: Comparison) -> str:
+    shown = {variant: typical(comparison.of(variant)).largest or "nothing" for variant in VARIANTS}
+    return (
+        f"The largest thing on the page is {shown['with']} with the policy and {shown['without']} "
+        "without: when they are painted is not compared."
+    )
+
+
+def _later(what: str, figure: Figure, watched: dict[Variant, str]) -> str:
     delta = figure.difference
     with_, without = amount(figure.with_.median, "s"), amount(figure.without.median, "s")
     if delta is None:
         return f"{what} neither with nor without the policy."
     if math.isinf(delta):
         if delta > 0:
-            return f"{what} after {without}; with the policy never while watched."
-        return f"{what} after {with_}; without the policy never while watched."
+            return (
+                f"{what} after {without}; with the policy not within the {watched['with']} watched."
+            )
+        return (
+            f"{what} after {with_}; without the policy not within the {watched['without']} watched."
+        )
     if abs(delta) < 0.005:
         return f"{what} after {with_}, as without the policy."
     if figure.clear is None:

@@ -14,8 +14,8 @@ import sys
 from pathlib import Path
 
 from mitmproxy import exceptions
-from mitmproxy.tools.main import mitmdump
 
+from mitmthrottle.proxy.process import run_mitmdump
 from mitmthrottle.proxy.shared_port import SharedPort
 
 SCRIPT = Path(__file__).with_name("worker.py")
@@ -28,4 +28,4 @@ def main() -> None:
     except exceptions.OptionsError as error:
         sys.exit(str(error))
     script = ["-s", str(SCRIPT), "--set", f"fleet_worker={number}", "--set", f"fleet_ready={ready}"]
-    sys.exit(mitmdump([*script, *arguments]))
+    run_mitmdump([*script, *arguments])

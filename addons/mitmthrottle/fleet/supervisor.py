@@ -41,7 +41,7 @@ class NotStarted(RuntimeError):
 
 
 def run_workers(
-    options: Sequence[str], count: int, program: Sequence[str] = (sys.executable, "-c", START)
+    options: Sequence[str], count: int, program: Sequence[str] = (sys.executable, "-P", "-c", START)
 ) -> int:
     """Run `count` mitmdumps with these options until told to end; the exit status.
 

@@ -2,7 +2,8 @@
 policy, or bare for comparison.
 
 Rule: it is started as a user would start it, by script and options, with this interpreter;
-it is ended by its process id, and nothing of it stays behind.
+it is ended by its process id, or ends by itself when this process is gone, however that ends; and
+nothing of it stays behind.
 """
 
 from __future__ import annotations
@@ -17,9 +18,6 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-START = "from mitmproxy.tools.main import mitmdump; mitmdump()"
-"""What an interpreter is asked to run: no PATH is needed to find mitmdump."""
-
 SCRIPT_PATH = Path(__file__).parents[1] / "script.py"
 """What `mitmdump -s` loads. Found by its place: importing it would import mitmproxy here."""
 
@@ -29,8 +27,16 @@ _STOP_S = 5.0
 _TAIL_LINES = 20
 
 
-class ProxyNotStarted(RuntimeError):
+class ProxyFailed(RuntimeError):
+    """What `running_proxy` raises."""
+
+
+class ProxyNotStarted(ProxyFailed):
     """mitmdump ended, or did not listen in time; the message ends with its last lines."""
+
+
+class ProxyDied(ProxyFailed):
+    """mitmdump ended within the block, and not in order; the message ends with its last lines."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -52,6 +58,11 @@ class RunningProxy:
         """PEM file of the authority that the proxy signs with; what a client must trust."""
         return self.confdir / "mitmproxy-ca-cert.pem"
 
+    @property
+    def running(self) -> bool:
+        """Whether it has not ended meanwhile. To be asked by the process that started it."""
+        return os.waitid(os.P_PID, self.pid, os.WEXITED | os.WNOHANG | os.WNOWAIT) is None
+
     def log(self) -> str:
         """What the proxy has printed so far."""
         return self.log_path.read_text(errors="replace")
@@ -72,8 +83,13 @@ def running_proxy(
     `options` are more of mitmdump's own (`["--set", "http2=false"]`). `upstream_ca` is the
     authority to trust towards origins. `resolve` sends hosts elsewhere: `{"twitter.com":
     ("127.0.0.1", 8443)}`, with a port in the key (`"twitter.com:80"`) for that port only,
-    `*` for every host; the origin's SNI and Host stay what they were. Raises
-    ProxyNotStarted.
+    `*` for every host; the origin's SNI and Host stay what they were.
+
+    As with `mitmthrottle run`, what no rule matches is passed on as it comes, unless `options`
+    say otherwise of `stream_large_bodies`; bare, mitmdump collects each body.
+
+    Raises ProxyNotStarted; and ProxyDied at the end of the block, if the proxy has ended with
+    another status than 0 meanwhile. An exception of the block itself gets that as a note.
 
     A test suite can ask whether its page bears a slow network:
 
@@ -101,41 +117,73 @@ def running_proxy(
                 arguments += ["--set", f"lab_resolve={name}={address}:{port}"]
         if policy is not None:
             arguments += ["-s", str(SCRIPT_PATH), "--set", f"throttle_policy={policy}"]
-            if not any(option.startswith("throttle_listen=") for option in options):
+            if not _is_set("throttle_listen", options):
                 # Proxies that run at the same time would quarrel over the page's port.
                 arguments += ["--set", "throttle_listen="]
+            if not _is_set("stream_large_bodies", options):
+                arguments += ["--set", "stream_large_bodies=1"]
         with log_path.open("wb") as log:
             process = subprocess.Popen(
-                [sys.executable, "-c", START, *arguments, *options],
-                stdin=subprocess.DEVNULL,
+                # -P: a module of the working folder must not stand in for one that we import.
+                [sys.executable, "-P", str(_HERE / "child.py"), folder, *arguments, *options],
+                stdin=subprocess.PIPE,  # its end tells the proxy that we are gone
                 stdout=log,
                 stderr=subprocess.STDOUT,
                 env={**os.environ, "PYTHONUNBUFFERED": "1"},
             )
         try:
             port = _wait_for_port(process, ready, log_path)
-            yield RunningProxy(port, process.pid, log_path, confdir)
+            try:
+                yield RunningProxy(port, process.pid, log_path, confdir)
+            except BaseException as error:
+                if died := _death(process, log_path):
+                    error.add_note(died)
+                raise
+            if died := _death(process, log_path):
+                raise ProxyDied(died)
         finally:
             _end(process)
+
+
+def _is_set(name: str, options: Sequence[str]) -> bool:
+    return any(option.removeprefix("--set=").partition("=")[0] == name for option in options)
 
 
 def _wait_for_port(process: subprocess.Popen[bytes], ready: Path, log_path: Path) -> int:
     deadline = time.monotonic() + _START_S
     while not ready.exists():
         if process.poll() is not None:
-            reason = f"mitmdump ended with status {process.returncode}"
+            reason = f"mitmdump ended with {_shown(process.returncode)}"
         elif time.monotonic() > deadline:
             reason = f"mitmdump did not listen within {_START_S:.0f} s"
         else:
             time.sleep(0.02)
             continue
-        tail = log_path.read_text(errors="replace").splitlines()[-_TAIL_LINES:]
-        raise ProxyNotStarted("\n".join([f"{reason}; its last lines:", *tail]))
+        raise ProxyNotStarted(_with_last_lines(reason, log_path))
     return int(ready.read_text())
+
+
+def _death(process: subprocess.Popen[bytes], log_path: Path) -> str:
+    """What to say of a proxy that has ended by itself; nothing while it runs, or if it was asked
+    to end."""
+    if process.poll() in (None, 0):
+        return ""
+    return _with_last_lines(f"the proxy ended with {_shown(process.returncode)}", log_path)
+
+
+def _shown(status: int) -> str:
+    return f"status {status}" if status >= 0 else f"signal {-status}"
+
+
+def _with_last_lines(reason: str, log_path: Path) -> str:
+    tail = log_path.read_text(errors="replace").splitlines()[-_TAIL_LINES:]
+    return "\n".join([f"{reason}; its last lines:", *tail])
 
 
 def _end(process: subprocess.Popen[bytes]) -> None:
     process.terminate()
+    if process.stdin is not None:
+        process.stdin.close()
     try:
         process.wait(_STOP_S)
     except subprocess.TimeoutExpired:

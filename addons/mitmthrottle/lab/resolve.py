@@ -87,7 +87,8 @@ class Resolve:
         endpoint = self.routes.find(host, port) if isinstance(host, str) and host else None
         if endpoint is None:
             return await ask_system(host, port, **options)
-        return [(socket.AF_INET, socket.SOCK_STREAM, socket.IPPROTO_TCP, "", endpoint)]
+        family = socket.AF_INET6 if ":" in endpoint[0] else socket.AF_INET
+        return [(family, socket.SOCK_STREAM, socket.IPPROTO_TCP, "", endpoint)]
 
 
 addons = [Resolve()]

@@ -16,7 +16,9 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
+from mitmthrottle.extras import remedy
 from mitmthrottle.policy.units import parse_size
+from mitmthrottle.resolve import RESOLVE_FORM, Endpoint, parse_resolve
 
 if TYPE_CHECKING:
     from rich.console import Console
@@ -82,8 +84,8 @@ class _Bytes(click.ParamType[int]):
 @click.option(
     "--resolve",
     multiple=True,
-    metavar="HOST:PORT:ADDRESS",
-    help="Connect to ADDRESS for HOST, as curl does; repeat.",
+    metavar=RESOLVE_FORM,
+    help="Find a host elsewhere; `*` is any host; repeat.",
 )
 @click.option("--http2", is_flag=True, help="Offer HTTP/2; its window bounds the rate.")
 @click.option("--upload", is_flag=True, help="Measure the request's body instead: POST.")
@@ -140,7 +142,7 @@ def measure_command(
         insecure=insecure,
         http2=http2,
         upload=upload,
-        resolve=dict(_route(text) for text in resolve),
+        resolve=_routes(resolve),
     )
     console = Console(width=None if sys.stdout.isatty() else 140)
     if html is not None and not html.absolute().parent.is_dir():
@@ -228,8 +230,7 @@ def _write(path: Path, text: str) -> None:
 
 def _not_installed(missing: ModuleNotFoundError) -> click.ClickException:
     return click.ClickException(
-        f"`measure` needs {missing.name}, which is not installed: "
-        "pip install 'mitmthrottle[measure]'"
+        f"`measure` needs {missing.name}, which is not installed: {remedy('measure')}"
     )
 
 
@@ -242,12 +243,8 @@ def _header(text: str) -> tuple[str, str]:
     return name.strip(), value.strip()
 
 
-def _route(text: str) -> tuple[tuple[str, int], str]:
-    host, _, rest = text.partition(":")
-    port, _, address = rest.partition(":")
-    if not (host and port.isdecimal() and address):
-        raise click.BadParameter(
-            f"`{text}`: write HOST:PORT:ADDRESS, as in example.com:443:198.18.0.1",
-            param_hint="--resolve",
-        )
-    return (host.lower(), int(port)), address.strip("[]")
+def _routes(texts: tuple[str, ...]) -> dict[str, Endpoint]:
+    try:
+        return dict(parse_resolve(text) for text in texts)
+    except ValueError as fault:
+        raise click.BadParameter(str(fault), param_hint="--resolve") from None

@@ -38,6 +38,7 @@ _FLAT_VARIATION = 0.35
 _SILENCE_S = 0.2  # four times what a shaper of ours leaves between two pieces
 _SILENT_SHARE = 0.5
 _STEPS_AT_LEAST = 4
+BY_TIMER = "a sender that limits itself by a timer, or a policer whose bucket fills in that time"
 _TIMER_S, _TIMER_TOLERANCE = 1.0, 0.08
 _LOSS_SHARE, _LOSSES_AT_LEAST = 0.01, 3
 _BUCKET_S, _BUCKET_PACKETS = 0.1, 2.2
@@ -69,15 +70,15 @@ class Shape:
         """What makes such a shape.
 
         Steps without losses are a policer's, emptying its bucket and waiting until it is full
-        again, unless they come once a second: that is the timer of a sender, or of a proxy, that
-        limits itself and drops nothing, so it is counted as a shaper.
+        again, unless they come once a second: that may as well be the timer of a sender, or of a
+        proxy, that limits itself and drops nothing (nginx's limit_rate does), so it is neither.
         """
         if self.kind == "flat":
             return "shaper"
         if self.kind == "losses":
             return "policer"
         if self.kind == "steps" and self.period_s is not None:
-            return "shaper" if self._by_timer else "policer"
+            return None if self.by_timer else "policer"
         return None
 
     @property
@@ -88,16 +89,19 @@ class Shape:
         if self.kind == "losses":
             return f"{self.loss or 0:.1%} of the packets lost, as a policer does"
         if self.kind == "steps" and self.period_s is not None:
-            if self._by_timer:
-                return f"in steps of {self.period_s:.2f} s, as a sender that limits itself"
+            if self.by_timer:
+                return f"in steps of {self.period_s:.2f} s: {BY_TIMER}"
             return f"a saw-tooth of {self.period_s:.2f} s, as a policer does"
         if self.kind == "short":
             return "over too soon to tell"
         return "uneven: no rate is held"
 
     @property
-    def _by_timer(self) -> bool:
-        return self.period_s is not None and abs(self.period_s / _TIMER_S - 1) <= _TIMER_TOLERANCE
+    def by_timer(self) -> bool:
+        """Whether it comes in steps of a second, of which two things may be the cause."""
+        if self.kind != "steps" or self.period_s is None:
+            return False
+        return abs(self.period_s / _TIMER_S - 1) <= _TIMER_TOLERANCE
 
 
 def shape_of(transfer: Transfer) -> Shape:

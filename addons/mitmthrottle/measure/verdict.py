@@ -14,7 +14,7 @@ from typing import Literal
 from mitmthrottle.measure.comparison import AREA, compare, compare_single
 from mitmthrottle.measure.findings import Comparison, Pair, Verdict, samples
 from mitmthrottle.measure.interval import Interval, interval, sign_p_value
-from mitmthrottle.measure.shape import Mechanism, Shape, mechanism_of, shape_of
+from mitmthrottle.measure.shape import BY_TIMER, Mechanism, Shape, mechanism_of, shape_of
 from mitmthrottle.measure.transfer import Transfer
 
 PAIRS_AT_LEAST = 8
@@ -135,7 +135,11 @@ def _compared(usable: Sequence[tuple[Transfer, Transfer]], found: _Found, seed: 
             mechanism = _mechanism(found.target_shapes)
             why = f"the target is slower by a factor of {slowdown:.3g}"
             if mechanism is None:
-                why += ", but what does it shows no clear shape"
+                timed = sum(shape.by_timer for shape in found.target_shapes)
+                if timed * 3 >= len(found.target_shapes) * 2:
+                    why += f", in steps of a second: by {BY_TIMER}"
+                else:
+                    why += ", but what does it shows no clear shape"
             return found.verdict(True, why, mechanism=mechanism, slower="target")
         if not delayed:
             why = f"it is the control that is slower, by a factor of {1 / slowdown:.3g}"

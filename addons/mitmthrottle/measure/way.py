@@ -16,6 +16,7 @@ from urllib.parse import SplitResult, unquote, urlsplit
 import httpcore
 
 from mitmthrottle.measure.faults import Unmeasurable
+from mitmthrottle.resolve import Endpoint
 
 
 @dataclass(frozen=True, slots=True)
@@ -31,8 +32,8 @@ class Way:
     insecure: bool = False
     http2: bool = False
     upload: bool = False
-    resolve: Mapping[tuple[str, int], str] = field(default_factory=dict)
-    """(host, port) -> the address to connect to"""
+    resolve: Mapping[str, Endpoint] = field(default_factory=dict)
+    """host or host:port -> where to connect instead"""
 
 
 def checked_url(text: str) -> str:
@@ -76,6 +77,10 @@ def _trust(way: Way) -> ssl.SSLContext:
         try:
             context = ssl.create_default_context()
             context.load_verify_locations(cafile=way.cacert)
+            # Whoever names a file trusts it: also what plain `openssl req -x509` makes, which has
+            # no key usage, and a server's own certificate.
+            context.verify_flags &= ~ssl.VERIFY_X509_STRICT
+            context.verify_flags |= ssl.VERIFY_X509_PARTIAL_CHAIN
         except OSError as error:
             why = error.strerror or "it is no PEM file"
             raise Unmeasurable(

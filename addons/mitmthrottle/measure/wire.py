@@ -21,6 +21,7 @@ from typing import Any
 import httpcore
 
 from mitmthrottle.measure.transfer import Sample
+from mitmthrottle.resolve import Endpoint, endpoint_of
 
 PIECE_BYTES = 16_384
 """At most so much is read at once: enough for a fast network, little enough to have its times."""
@@ -59,10 +60,10 @@ class Log:
 class Wire(httpcore.NetworkBackend):
     """Connects for one transfer, and keeps its log.
 
-    `resolve` sends `(host, port)` to another address, as curl's `--resolve` does.
+    `resolve` sends hosts elsewhere, see resolve.py.
     """
 
-    def __init__(self, resolve: Mapping[tuple[str, int], str] | None = None) -> None:
+    def __init__(self, resolve: Mapping[str, Endpoint] | None = None) -> None:
         self.log = Log()
         self._resolve = resolve or {}
 
@@ -74,9 +75,9 @@ class Wire(httpcore.NetworkBackend):
         local_address: str | None = None,
         socket_options: Iterable[httpcore.SOCKET_OPTION] | None = None,
     ) -> httpcore.NetworkStream:
-        name = self._resolve.get((host, port), host)
+        name, to = endpoint_of(self._resolve, host, port) or (host, port)
         begun = time.perf_counter()
-        found = socket.getaddrinfo(name, port, type=socket.SOCK_STREAM)
+        found = socket.getaddrinfo(name, to, type=socket.SOCK_STREAM)
         self.log.lookup_s = time.perf_counter() - begun
         refusal: OSError = OSError(errno.EHOSTUNREACH, "no address")
         for family, kind, protocol, _, address in found:

@@ -10,6 +10,7 @@ from .parts import Answer, Demand, Mode, Part, Parts
 from .quota import Quota, Quotas, SharedQuota
 from .schedule import Claim, Schedule
 from .shared import Shared
+from .starts import StartChain, StartLimiter, StartTicket, narrowest_first
 from .timeline import Stalls, Timeline
 
 __all__ = [
@@ -28,6 +29,10 @@ __all__ = [
     "Shared",
     "SharedQuota",
     "Stalls",
+    "StartChain",
+    "StartLimiter",
+    "StartTicket",
     "Timeline",
+    "narrowest_first",
     "piece_s",
 ]

@@ -23,16 +23,33 @@ that a receiver sees behind a device which drops what exceeds the rate.
 *Shared with other processes*: then only a fraction of the rate and of the burst is ours to give
 (`take_part`), and `sharing` is told who draws from the budget (parts.py).
 
-*Late is not idle*: while somebody waits and the program itself wakes up late, tokens go on
-coming, up to `CATCH_UP_S` above the burst.  Without that, each late wake-up would lower the mean.
+*One comparison*: when the head of the queue may leave is a moment that `next_due` computes from the
+level, the moment of that level, and the rate; it leaves when `next_due() <= now`, and nothing else
+is asked.  Tokens are counted from one event to the next (`_accrue`), never at a mere look, so a due
+time that somebody has been told is still the same number when the clock shows it.  Levels are
+bytes and differences of two clock readings, which are exact, so the size of the clock's value does
+not add up to an error; the due time alone is rounded, up, to a value that the clock can show.
+Integer nanoseconds would round each rate and need the same comparison; a GCRA's theoretical arrival
+time would be rounded to the clock's step with each piece, and the mean with it.  What is left is
+that a clock of 1e12 s moves in steps of 0.12 ms: what comes in one step may leave beyond the
+burst.  A clock that goes back stands still until it has caught up.
+
+*Late is not idle*: everything happens at the moment when it was due, not when the program woke up
+for it (`CATCH_UP_S` back at most): a piece that an inner budget lets through late has been waiting
+at the outer one since it was due there, and whoever comes back from its turn asks as of that turn.
+Without that, each late wake-up would lower the mean, with small bursts by a half.
+
+*Falling rates*: a piece is cut for a rate.  When that falls, all that waits is cut anew, wherever
+on its way it waits: in this queue, at an outer budget with this one's tokens, or at an inner one.
 """
 
 from __future__ import annotations
 
 import heapq
 import math
-from collections.abc import Iterator
-from typing import Protocol
+
+from .claimants import Claimant, Sharing
+from .moments import later, reached_at
 
 DEFAULT_BURST_S = 0.1  # the burst where none is asked for, in seconds of the rate
 # Likewise for a policer: half a second on, half a second's worth of silence, which is what senders
@@ -50,25 +67,6 @@ IN_TURN_S = 0.2  # and how far before them, because it had its last turn when th
 CATCH_UP_S = 0.1  # how much of our own lateness is made up for, in seconds of the rate
 
 
-class Claimant(Protocol):
-    """What a budget needs to know of who waits in its queue."""
-
-    size: int  # bytes of the piece that waits
-    withdrawn: bool  # it has given up; drop it when its turn comes
-
-    def shrink(self, size: int, sooner: float, now: float) -> None:
-        """Wait for so many bytes only, and in the queue so much further in front."""
-
-
-class Sharing(Protocol):
-    """What a budget tells to whoever shares it with other processes."""
-
-    def joined(self, claimant: Claimant) -> None: ...
-    def left(self, claimant: Claimant) -> None: ...
-    def waits(self, claimant: Claimant, now: float, *, in_turn: bool) -> None: ...
-    def passed(self, claimant: Claimant, now: float) -> None: ...
-
-
 class Budget:
     """A token bucket with a fair queue.
 
@@ -79,6 +77,7 @@ class Budget:
 
     __slots__ = (
         "_asked_burst_bytes",
+        "_claimants",
         "_company",
         "_cut_for",
         "_held",
@@ -91,6 +90,7 @@ class Budget:
         "_stamp",
         "_virtual",
         "burst_bytes",
+        "cut_anew",
         "due",
         "fraction",
         "limit_bytes_per_s",
@@ -112,6 +112,8 @@ class Budget:
         self.sharing: Sharing | None = None
         self._refilling = False  # a policer that has spent all it had
         self.members = 0  # responses that draw from this budget now
+        self.cut_anew = False  # what its members wait for, here and elsewhere, is another size now
+        self._claimants: dict[Claimant, None] = {}
         self.due = math.inf  # when the schedule has this budget down to be served
         self._held = 0
         self._round = -1  # of the schedule, when somebody was let through last
@@ -168,18 +170,49 @@ class Budget:
     ) -> None:
         """Go on at another rate; what was earned so far stays, up to the new burst."""
         self._accrue(now)
+        before = self.rate_bytes_per_s
         self._set(rate_bytes_per_s, burst_bytes, policing)
         self._refilling = self._refilling and policing
-        self._level = min(self._level, self._room())
+        self._go_on(before, now)
 
     def take_part(self, fraction: float, now: float) -> None:
-        """Give out this fraction (above 0) of the rate and of the burst from now on."""
+        """Give out this fraction of the rate and of the burst from now on.
+
+        ValueError: it is no finite number above 0.
+        """
+        if not (fraction > 0 and math.isfinite(fraction)):
+            raise ValueError(f"a part of a rate is a number above 0, not {fraction}")
         self._accrue(now)
-        if fraction < self.fraction:
-            self._recut(fraction / self.fraction, now)
+        before = self.rate_bytes_per_s
         self.fraction = fraction
         self._set(self.limit_bytes_per_s, self._asked_burst_bytes, self.policing)
-        self._level = min(self._level, self._room())
+        self._go_on(before, now)
+
+    def _go_on(self, before_bytes_per_s: float, now: float) -> None:
+        """The rate or the burst is another now."""
+        factor = min(1.0, self.rate_bytes_per_s / before_bytes_per_s)
+        self._cut_for *= factor
+        self._recut(factor, now)
+        self._level = min(self._level, self._cap())
+
+    def join(self, claimant: Claimant) -> None:
+        """One more draws from this budget."""
+        self._claimants[claimant] = None
+        self.members = len(self._claimants)
+        if self.sharing is not None:
+            self.sharing.joined(claimant)
+
+    def leave(self, claimant: Claimant) -> None:
+        """One draws from it no more."""
+        del self._claimants[claimant]
+        self.members = len(self._claimants)
+        if self.sharing is not None:
+            self.sharing.left(claimant)
+
+    def others_cut_anew(self) -> list[Claimant]:
+        """Whose pieces have become smaller since this was asked last: those who wait."""
+        self.cut_anew = False
+        return [claimant for claimant in self._claimants if claimant.waiting]
 
     @property
     def share_bytes_per_s(self) -> float:
@@ -195,13 +228,22 @@ class Budget:
         return self.burst_bytes if self._asked_burst_bytes is not None else math.inf
 
     def enqueue(
-        self, claimant: Claimant, tag: float, now: float, *, in_turn: bool = False
+        self,
+        claimant: Claimant,
+        tag: float,
+        now: float,
+        *,
+        since: float | None = None,
+        in_turn: bool = False,
     ) -> float:
         """Wait in the queue.  `tag` is the claimant's last return value here (0 at first);
-        returns its next tag.  `in_turn`: it comes straight back from its last turn, so that what
-        others had meanwhile is not to put it behind them."""
-        self._accrue(now)
-        if self.policing and claimant.size > self._level:
+        returns its next tag.  `since`: when it came, if we are late.  `in_turn`: it comes straight
+        back from its last turn, so that what others had meanwhile is not to put it behind them."""
+        since = now if since is None else since
+        self._prune()
+        if not self._queue:
+            self._accrue(since)
+        if self.policing and not self._refilling and claimant.size > self._level_at(since):
             self._refilling = True
         if self.sharing is not None:
             self.sharing.waits(claimant, now, in_turn=in_turn)
@@ -215,49 +257,48 @@ class Budget:
         heapq.heappush(self._queue, (start, self._serial, claimant))
         return start + claimant.size
 
+    @property
+    def head(self) -> Claimant | None:
+        """Whose turn is next."""
+        self._prune()
+        return self._queue[0][2] if self._queue else None
+
     def next_due(self) -> float:
-        """When the head of the queue may leave; infinity when nobody waits."""
+        """When the head of the queue may leave; infinity when nobody waits, or until what is held
+        has left."""
+        head = self.head
+        if head is None:
+            return math.inf
+        needed = max(self.burst_bytes, head.size) if self._refilling else head.size
+        if self._held and needed > self._cap():
+            return math.inf
+        return reached_at(self._stamp, needed - self._level, self.rate_bytes_per_s)
+
+    def _prune(self) -> None:
         queue = self._queue
         while queue and queue[0][2].withdrawn:
             heapq.heappop(queue)
-        if not queue:
-            return math.inf
-        size = queue[0][2].size
-        if self._held and size > self._cap():
-            return math.inf  # until what is held has left
-        missing = (self.burst_bytes if self._refilling else size) - self._level
-        return self._stamp + missing / self.rate_bytes_per_s if missing > 0 else self._stamp
 
-    def grant(self, now: float) -> Iterator[Claimant]:
-        """Let through whoever's turn has come."""
-        self._accrue(now)
-        queue = self._queue
-        # Due times are floats and `now` may be the due time itself: forgive a nanosecond.
-        forgiven = 1e-9 * self.rate_bytes_per_s
-        if self._refilling and self._level + forgiven >= self.burst_bytes:
-            self._refilling = False
-        while queue and (queue[0][2].withdrawn or self._affords(queue[0][2].size, forgiven)):
-            start, _, claimant = heapq.heappop(queue)
-            if claimant.withdrawn:
-                continue
-            self._virtual = max(self._virtual, start)
-            self._level -= claimant.size
-            if self.sharing is not None:
-                self.sharing.passed(claimant, now)
-            yield claimant
+    def grant(self, as_of: float, now: float) -> Claimant:
+        """Let the head of the queue through: it was due by `as_of`."""
+        # What comes in the clock's last step before that is not lost: due times are rounded up.
+        self._accrue(as_of, self.rate_bytes_per_s * math.ulp(as_of))
+        start, _, claimant = heapq.heappop(self._queue)
+        self._virtual = max(self._virtual, start)
+        self._level -= claimant.size
+        head = self.head
+        self._refilling = self.policing and head is not None and head.size > self._level
+        if self.sharing is not None:
+            self.sharing.passed(claimant, now)
+        return claimant
 
-    def _affords(self, size: int, forgiven: float) -> bool:
-        if self._refilling:
-            return False
-        if size <= self._level + forgiven:
-            return True
-        self._refilling = self.policing
-        return False
-
-    def has_let_through(self, round_number: int) -> None:
+    def has_let_through(self, round_number: int, now: float) -> None:
         """One more of those whose turn has come in this round of the schedule."""
         if self._round != round_number:
-            self._round, self._company, self._spare_bytes = round_number, 0, self._level
+            self._round, self._company = round_number, 0
+            # Whoever comes back asks as of its last turn, and has what has come since.
+            since_s = min(max(0.0, now - self._stamp), CATCH_UP_S)
+            self._spare_bytes = self._level + since_s * self.rate_bytes_per_s
         self._company += 1
 
     def is_for_others(self, round_number: int, size: int) -> bool:
@@ -283,32 +324,46 @@ class Budget:
         """A piece that was held will not be sent after all."""
         self._accrue(now)
         self._held -= size
-        self._level += size
+        self._level = min(self._level + size, self._cap())
 
     def full_at(self) -> float:
         """When this budget will be as if new, if nobody asks any more."""
-        return self._stamp + (self.burst_bytes - self._level) / self.rate_bytes_per_s
+        return reached_at(self._stamp, self.burst_bytes - self._level, self.rate_bytes_per_s)
 
     def is_as_new(self, now: float) -> bool:
         """Whether nobody would notice if another took its place."""
-        self._accrue(now)
-        return not (self.members or self._held) and self.full_at() <= now + 1e-6
+        return not (self.members or self._held) and self.full_at() <= now
 
-    def look_again_at(self) -> float:
-        """When to ask that again: a busy budget is looked at now and then, not all the time."""
-        return max(self.full_at(), self._stamp + 1.0)
+    def look_again_at(self, now: float) -> float:
+        """When to ask that again, always after `now`: a busy budget is looked at now and then, not
+        all the time."""
+        return max(self.full_at(), later(now, 1.0))
 
     def _recut(self, factor: float, now: float) -> None:
-        """What waits was cut for a larger part, and would be silent for as many times longer."""
+        """What waits was cut for a larger rate, and would be silent for as many times longer."""
+        limit = self.piece_limit_bytes
+        for claimant in self._claimants:
+            if not claimant.waiting:
+                continue
+            size = claimant.size
+            if factor < 1:
+                size = min(size, max(SMALLEST_CUT_BYTES, int(size * factor)))
+            size = int(min(size, max(1.0, limit)))
+            if size < claimant.size:
+                claimant.shrink(size, now)
+                self.cut_anew = True
         last = self._virtual + self._furthest()
-        queue = self._queue
-        for index, (start, serial, claimant) in enumerate(queue):
-            size = min(claimant.size, max(SMALLEST_CUT_BYTES, int(claimant.size * factor)))
-            sooner = max(0.0, start - last)
-            if (sooner or size < claimant.size) and not claimant.withdrawn:
-                claimant.shrink(size, sooner, now)
-                queue[index] = (start - sooner, serial, claimant)
-        heapq.heapify(queue)
+        if any(start > last for start, _, _ in self._queue):
+            self._queue = [
+                (self._moved(claimant, start, last), serial, claimant)
+                for start, serial, claimant in self._queue
+            ]
+            heapq.heapify(self._queue)
+
+    def _moved(self, claimant: Claimant, start: float, last: float) -> float:
+        if start > last and not claimant.withdrawn:
+            claimant.move(self, start - last)
+        return min(start, last)
 
     def _in_reach(self, tag: float, now: float) -> float:
         """That place in the queue, or one that is not too far behind the others."""
@@ -323,26 +378,21 @@ class Budget:
     def _furthest(self) -> float:
         return self.share_bytes_per_s * max(FURTHEST_S, self.members * FURTHEST_S_A_MEMBER)
 
-    def _accrue(self, now: float) -> None:
-        elapsed = now - self._stamp
-        if elapsed > 0:
-            self._stamp = now
-            self._level += elapsed * self.rate_bytes_per_s
-        cap = self._cap()
-        if self._level > cap:
-            self._level = cap
+    def _level_at(self, now: float, beyond: float = 0.0) -> float:
+        """The tokens that there are then, if nothing happens before."""
+        level = self._level + max(0.0, now - self._stamp) * self.rate_bytes_per_s
+        return max(self._level, min(level, self._cap() + beyond))
+
+    def _accrue(self, now: float, beyond: float = 0.0) -> None:
+        """Count the tokens that have come.  Only where something happens to them: a due time that
+        was told before stays the same number."""
+        self._level = self._level_at(now, beyond)
+        self._stamp = max(self._stamp, now)
 
     def _cap(self) -> float:
-        """The most tokens that there may be now."""
-        if not self._queue:
-            return self._room()
-        most = max(self.burst_bytes, self._queue[0][2].size)
-        # Whoever waits for what is held does not wait because of our lateness.
-        if self._held:
-            return max(0.0, most - self._held)
-        return most + CATCH_UP_S * self.rate_bytes_per_s
-
-    def _room(self) -> float:
-        """Of the burst, beside what is held.  When the rate has just shrunk more may be held than
-        the burst is now; that was paid for when it was let through."""
-        return max(0.0, self.burst_bytes - self._held)
+        """The most tokens that there may be now.  When the rate has just shrunk more may be held
+        than the burst is now; that was paid for when it was let through."""
+        most = self.burst_bytes
+        if self._queue:
+            most = max(most, self._queue[0][2].size)
+        return max(0.0, most - self._held)

@@ -21,7 +21,9 @@ from collections.abc import Callable, Hashable, Iterable
 from dataclasses import dataclass
 from typing import Literal
 
-from .budgets import Budget, Claimant
+from .budgets import Budget
+from .claimants import Claimant
+from .moments import later
 
 SOON_S = 0.07  # between two reports of a budget where something changes: 14 a second
 STEADY_S = 0.2  # and where nothing does
@@ -32,6 +34,8 @@ HEADROOM, FOOTHOLD = 1 / 32, 1 / 256
 # Shared budgets do not hold while nobody shares them out and the policy's user wants it so: a part
 # of so many times the whole.
 OPEN_PART = 1e6
+# Where nothing is ours: enough for what waits to go on, too little for the others to notice.
+LEAST_PART = 1 / 1024
 
 Mode = Literal["split", "open"]
 
@@ -57,6 +61,12 @@ class Answer:
     part: float
     each: float
     sharing: int
+
+    @property
+    def is_sound(self) -> bool:
+        """Whether it can be meant: a part of the whole is 0 to 1.  (A sum of parts may be rounded
+        up.)"""
+        return 0 <= self.part <= 1 + 1e-9 and 0 <= self.each < math.inf and self.sharing >= 0
 
 
 class _Use:
@@ -189,7 +199,7 @@ class Part:
     def due_at(self) -> float:
         """When this should be reported again."""
         wait = SOON_S if self.dirty or self.short else ALONE_S if self.alone else STEADY_S
-        return self.reported + wait
+        return later(self.reported, wait)
 
     def demand(self, now: float) -> Demand:
         """What is asked of the budget here, lately."""
@@ -210,15 +220,16 @@ class Part:
         return Demand(backlogged, limited, needed, self.told)
 
     def answered(self, answer: Answer, demand: Demand, now: float) -> None:
-        """This part is ours from now on."""
-        self.told = answer.part
+        """This part is ours from now on, or the least that there is."""
+        part = min(1.0, max(answer.part, LEAST_PART))
+        self.told = part
         self._each = answer.each
         self.alone = answer.sharing <= 1
         wanted = demand.backlogged * answer.each + min(demand.limited * answer.each, demand.needed)
-        self.short = answer.part < 0.99 * min(1.0, wanted)
+        self.short = part < 0.99 * min(1.0, wanted)
         # What we held until now counts as ours until we have said that it is not.
-        self.short |= demand.held is not None and answer.part < 0.99 * demand.held
-        self.budget.take_part(answer.part, now)
+        self.short |= demand.held is not None and part < 0.99 * demand.held
+        self.budget.take_part(part, now)
 
 
 class Parts:
@@ -269,6 +280,9 @@ class Parts:
             if not part.dirty and self._active.get(part.key) is part:  # nobody has come meanwhile
                 self._active.pop(part.key, None)
             self._start(part, now)
+        elif not answer.is_sound:
+            # As if nobody shared it out: what was told last, or else an equal part.
+            self.unanswered(part)
         elif self._mode == "split":
             part.answered(answer, demand, now)
             self.on_part(part.budget)

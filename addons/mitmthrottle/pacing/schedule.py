@@ -8,17 +8,19 @@ from __future__ import annotations
 import heapq
 import math
 
-from .budgets import Budget
+from .budgets import CATCH_UP_S, Budget
 
 
 class Claim:
     """One response's way through its budgets, innermost first; `owner` is the caller's."""
 
     __slots__ = (
+        "_as_of",
         "_at_once",
         "_round",
         "_step",
         "_tags",
+        "_woken",
         "budgets",
         "owner",
         "size",
@@ -33,36 +35,40 @@ class Claim:
         self.waiting = False
         self.withdrawn = False
         self._step = 0
-        self._round = 0  # in which its turn came last
+        self._as_of = -math.inf  # when it was due where it is now
+        self._woken = 0  # the round in which its turn came last
+        self._round = 0  # likewise, if others had theirs in the same
         self._at_once = 0  # bytes that it has asked for since
         self._tags = [0.0] * len(budgets)
         for budget in budgets:
-            budget.members += 1
-            if budget.sharing is not None:
-                budget.sharing.joined(self)
+            budget.join(self)
 
     def __repr__(self) -> str:
         state = f"waiting at {self._step}" if self.waiting else "idle"
         return f"Claim({self.size} B, {state}, of {self.budgets})"
 
-    def shrink(self, size: int, sooner: float, now: float) -> None:
-        """Wait for so many bytes only, in the queue so much further in front."""
+    def shrink(self, size: int, now: float) -> None:
+        """Wait for so many bytes only."""
         less = self.size - size
         for budget in self.budgets[: self._step]:
             budget.refund(less, now)
-        self._tags[self._step] -= less + sooner
+        for step in range(self._step + 1):
+            self._tags[step] -= less
         self.size = size
+
+    def move(self, budget: object, sooner: float) -> None:
+        """Its place in that budget's queue is so much further in front."""
+        self._tags[self.budgets.index(budget)] -= sooner
 
 
 class Schedule:
     """The due times of all budgets.  `submit` asks, `advance` tells who may send."""
 
-    __slots__ = ("_granted", "_heap", "_round", "_serial")
+    __slots__ = ("_heap", "_round", "_serial")
 
     def __init__(self) -> None:
-        self._granted: list[Claim] = []  # whose turn came while another asked
         self._heap: list[tuple[float, int, Budget]] = []
-        self._round = 0  # counts the calls of `advance`, and of `all_are_back`
+        self._round = 1  # counts the calls of `advance`, and of `all_are_back`
         self._serial = 0
 
     def submit(self, claim: Claim, size: int, now: float) -> bool:
@@ -72,25 +78,29 @@ class Schedule:
         claim.size = size
         claim.waiting = True
         claim._step = 0
-        granted = self._granted
+        came_back = claim._woken == self._round
+        claim._as_of = max(claim._as_of, now - CATCH_UP_S) if came_back else now
         if claim._round == self._round:
             claim._at_once += size
             for budget in claim.budgets:
                 if budget.is_for_others(self._round, claim._at_once):
                     first = claim.budgets[0]
-                    claim._tags[0] = first.enqueue(claim, claim._tags[0], now, in_turn=True)
+                    claim._tags[0] = first.enqueue(
+                        claim, claim._tags[0], now, since=claim._as_of, in_turn=True
+                    )
                     self.touch(first)
                     return False
         self._enter(claim, now)
-        if claim.waiting:
-            return False
-        granted.remove(claim)
+        while claim.waiting:
+            budget = claim.budgets[claim._step]
+            # Whoever is before it is for `advance`, even if it is due.
+            if budget.head is not claim or budget.next_due() > now:
+                return False
+            self._serve(budget, now)
         return True
 
     def next_due(self) -> float:
         """When `advance` has something to do next; infinity when nobody waits."""
-        if self._granted:
-            return -math.inf
         heap = self._heap
         while heap and heap[0][0] != heap[0][2].due:
             heapq.heappop(heap)
@@ -99,22 +109,25 @@ class Schedule:
     def advance(self, now: float) -> list[Claim]:
         """All claims whose bytes may leave by `now`, in the order of their turn."""
         heap = self._heap
+        granted: list[Claim] = []
         while heap and heap[0][0] <= now:
             due, _, budget = heapq.heappop(heap)
-            if due == budget.due:
+            if due == budget.due:  # which is not as it was if something has changed since
                 budget.due = math.inf
-                self._serve(budget, now)
-        granted = [claim for claim in self._granted if not claim.withdrawn]
-        self._granted = []
+                claim = self._serve(budget, now)
+                if not claim.waiting:
+                    granted.append(claim)
         # They come back one after the other, and the first is not to find all that is left.
         self._round += 1
+        for claim in granted:
+            claim._woken = self._round
         if len(granted) > 1:
             for claim in granted:
                 claim._round = self._round
                 claim._at_once = 0
                 for budget in claim.budgets:
                     if budget.members > 1:
-                        budget.has_let_through(self._round)
+                        budget.has_let_through(self._round, now)
         return granted
 
     def all_are_back(self) -> None:
@@ -122,7 +135,16 @@ class Schedule:
         self._round += 1
 
     def touch(self, budget: Budget) -> None:
-        """The budget's rate has changed: put it where it belongs now."""
+        """The budget's rate has changed: put it, and whose pieces that has cut anew, where they
+        belong now."""
+        if budget.cut_anew:
+            for claim in budget.others_cut_anew():
+                assert isinstance(claim, Claim)  # noqa: S101  (only claims join these budgets)
+                for other in claim.budgets:
+                    self._place(other)
+        self._place(budget)
+
+    def _place(self, budget: Budget) -> None:
         due = budget.next_due()
         if due != budget.due:
             budget.due = due
@@ -141,37 +163,38 @@ class Schedule:
             for budget in claim.budgets[: claim._step]:
                 budget.refund(claim.size, now)
         for budget in claim.budgets:
-            budget.members -= 1
-            if budget.sharing is not None:
-                budget.sharing.left(claim)
+            budget.leave(claim)
             self.touch(budget)
 
     def _enter(self, claim: Claim, now: float) -> None:
+        """Wait at the budget that it has come to."""
         step = claim._step
         budget = claim.budgets[step]
-        in_turn = claim._round == self._round
-        claim._tags[step] = budget.enqueue(claim, claim._tags[step], now, in_turn=in_turn)
-        due = budget.next_due()
-        if due <= now:
-            self._serve(budget, now, claim if in_turn else None)
-        elif due < budget.due:
-            self.touch(budget)
-
-    def _serve(self, budget: Budget, now: float, until: Claim | None = None) -> None:
-        """Let through whoever's turn it is.  `until`: those behind this one are for `advance`."""
-        for claim in budget.grant(now):
-            assert isinstance(claim, Claim)  # noqa: S101  (only claims wait in these budgets)
-            step = claim._step
-            if step + 1 < len(claim.budgets):
-                budget.hold(claim.size)
-                claim._step = step + 1
-                self._enter(claim, now)
-            else:
-                claim.waiting = False
-                for passed in claim.budgets[:step]:
-                    passed.settle(claim.size, now)
-                    self.touch(passed)
-                self._granted.append(claim)
-            if claim is until:
-                break
+        claim._tags[step] = budget.enqueue(
+            claim,
+            claim._tags[step],
+            now,
+            since=claim._as_of,
+            in_turn=claim._round == self._round,
+        )
         self.touch(budget)
+
+    def _serve(self, budget: Budget, now: float) -> Claim:
+        """Let through whoever is the first in the queue, which is due, at the moment when it was;
+        so far back only as lateness is made up for."""
+        as_of = max(budget.next_due(), now - CATCH_UP_S)
+        claim = budget.grant(as_of, now)
+        assert isinstance(claim, Claim)  # noqa: S101  (only claims wait in these budgets)
+        as_of = claim._as_of = max(as_of, claim._as_of)
+        step = claim._step
+        if step + 1 < len(claim.budgets):
+            budget.hold(claim.size)
+            claim._step = step + 1
+            self._enter(claim, now)
+        else:
+            claim.waiting = False
+            for passed in claim.budgets[:step]:
+                passed.settle(claim.size, as_of)
+                self.touch(passed)
+        self.touch(budget)
+        return claim

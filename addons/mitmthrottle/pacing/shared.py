@@ -52,7 +52,7 @@ class Shared:
             if self._parts is not None and not here_only:
                 self._parts.share(key, budget, now)
                 budget.start_afresh(now)
-            self._watch(key, budget)
+            self._watch(key, budget, now)
         return budget
 
     def sweep(self, now: float) -> None:
@@ -61,11 +61,11 @@ class Shared:
             _, _, key = heapq.heappop(self._idle)
             budget = self._budgets[key]
             if not budget.is_as_new(now):
-                self._watch(key, budget)
+                self._watch(key, budget, now)
             else:
                 del self._budgets[key]
                 if self._parts is not None:
                     self._parts.forget(key)
 
-    def _watch(self, key: Hashable, budget: Budget) -> None:
-        heapq.heappush(self._idle, (budget.look_again_at(), id(budget), key))
+    def _watch(self, key: Hashable, budget: Budget, now: float) -> None:
+        heapq.heappush(self._idle, (budget.look_again_at(now), id(budget), key))

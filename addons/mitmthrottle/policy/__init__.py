@@ -69,3 +69,7 @@ __all__ = [
     "shipped_policies",
     "unit_interval",
 ]
+
+
+def needs_more(first_bytes: bytes) -> bool:
+    return len(first_bytes) < 12

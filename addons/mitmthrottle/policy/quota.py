@@ -7,6 +7,7 @@ which period a moment is in. Calendar periods begin when the clock of `tz` says 
 from __future__ import annotations
 
 import math
+from datetime import timedelta
 from typing import Annotated, Any, Literal, Self
 
 from pydantic import Field, PlainSerializer, PlainValidator, WithJsonSchema, model_validator
@@ -80,7 +81,8 @@ class Quota(Strict):
     def window(self, unix_time: float, start: float) -> int:
         """A number for the period that a moment is in: equal numbers, same period.
 
-        `start` is when the policy started; both in Unix seconds. Never falls as time goes on.
+        `start` is when the policy started; both in Unix seconds. Never falls as time goes on: an
+        hour that a zone has twice, in autumn, is two.
         """
         if self.every is None:
             return 0
@@ -93,7 +95,11 @@ class Quota(Strict):
         day = clock.toordinal() - 1  # day 0, the first of the year 1, was a Monday
         if self.every == "week":
             return day // 7
-        return day * 24 + clock.hour if self.every == "hour" else day
+        if self.every == "day":
+            return day
+        # Hours by the clock begin where its minutes are 0, which is not so by UTC in all zones.
+        offset_s = (clock.utcoffset() or timedelta()).total_seconds()
+        return math.floor((clock.timestamp() + offset_s % 3600) / 3600)
 
     def describe(self) -> str:
         """`500 MiB free per client every day`."""

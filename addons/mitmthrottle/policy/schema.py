@@ -20,7 +20,7 @@ from pydantic import (
 from mitmthrottle.policy.clients import ClientMatch
 from mitmthrottle.policy.fields import Host, OneOrManyOf, Strict, name_of_type, parsed
 from mitmthrottle.policy.hosts import HostPattern
-from mitmthrottle.policy.limits import BurstField, PerField, RateLimit
+from mitmthrottle.policy.limits import PERS, BurstField, PerField, RateLimit
 from mitmthrottle.policy.printing import print_yaml
 from mitmthrottle.policy.stages import Stage
 from mitmthrottle.policy.then import Then
@@ -96,6 +96,30 @@ class Rule(Strict):
         rule = self.model_copy()
         rule._line = line
         return rule
+
+    def with_rate(self, rate_bytes_per_s: float) -> Self:
+        """The same rule with this rate in the place of the narrowest of its limits, in each of its
+        stages too."""
+        then = self.then
+        changes: dict[str, object] = {"rate": _with_rate(then.rate, rate_bytes_per_s)}
+        changes["stages"] = tuple(
+            stage.model_copy(update={"rate": _with_rate(stage.rate, rate_bytes_per_s)})
+            for stage in then.stages
+        )
+        changed = self.model_copy(update={"then": then.model_copy(update=changes)})
+        return changed.at_line(self.line)
+
+
+def _with_rate(limits: tuple[RateLimit, ...], rate_bytes_per_s: float) -> tuple[RateLimit, ...]:
+    if not limits:
+        return ()
+    narrowest = min(limits, key=lambda limit: PERS.index(limit.per))
+    return tuple(
+        limit.model_copy(update={"limit_bytes_per_s": rate_bytes_per_s})
+        if limit is narrowest
+        else limit
+        for limit in limits
+    )
 
 
 class Defaults(Strict):

@@ -7,6 +7,7 @@ works.
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import logging
 import os
 from collections.abc import Sequence
@@ -22,9 +23,11 @@ from mitmproxy.proxy.server_hooks import ServerConnectionHookData
 from mitmthrottle.policy import Policy, PolicyError, find_policy, load_policy
 from mitmthrottle.store import Address, Down
 
-from . import cork, credit, engine, live, options, quic
+from . import cork, engine, flow_control, live, options, quic
+from .bodies.body import SMALL_QUEUE_BYTES
 from .control import Control
 from .engine import Engine
+from .facts import url_of
 from .guard import require_known_mitmproxy
 from .mark import Marks
 from .patch import Patch, annotate_har, widen
@@ -58,6 +61,11 @@ class Throttle:
         if self.engine is not None:
             watcher.policy_in_force(self.engine.policy, self._path, self._reloads)
 
+    @property
+    def store_address(self) -> Address | None:
+        """Of the store that this process shares through."""
+        return self._shared[0] if self._shared else None
+
     # -- options and commands
 
     def load(self, loader: Loader) -> None:
@@ -66,13 +74,18 @@ class Throttle:
         options.declare(loader)
 
     def configure(self, updated: set[str]) -> None:
+        # mitmproxy loads scripts in its loop, before it accepts a connection, and tells `running`
+        # when it has accepted some: what is slowed has to be slowed from here on.
+        with contextlib.suppress(RuntimeError):  # no loop: a test's
+            asyncio.get_running_loop()
+            self._running = True
+        self._quic_refused = ctx.options.throttle_quic == "block"
+        if updated & {"throttle_store", "throttle_store_down"}:
+            self._share(ctx.options.throttle_store, ctx.options.throttle_store_down)
         if "throttle_policy" in updated:
             self._load(ctx.options.throttle_policy)
         if self.engine is not None:
             self.engine.server_timing = ctx.options.throttle_server_timing
-        self._quic_refused = ctx.options.throttle_quic == "block"
-        if updated & {"throttle_store", "throttle_store_down"}:
-            self._share(ctx.options.throttle_store, ctx.options.throttle_store_down)
         if "throttle_commands" in updated and self._running:
             self._carry_out(ctx.options.throttle_commands)
 
@@ -137,15 +150,7 @@ class Throttle:
     # -- beginning and end
 
     def running(self) -> None:
-        self._running = True
         self.watchers.tell_later(asyncio.get_running_loop().call_later)
-        if self._path is not None and self.control.policy is not None:
-            self._use(self.control.effective())
-            self._watch(self._path)
-            try:
-                self._carry_out(ctx.options.throttle_commands)
-            except exceptions.OptionsError as error:
-                logger.error("mitmthrottle: %s", error)
 
     def done(self) -> None:
         self._running = False
@@ -214,7 +219,7 @@ class Throttle:
     def client_connected(self, client: Client) -> None:
         if self.engine is not None and (handler := self.engine.connections.handler_of(client)):
             widen(handler, self.engine)
-            credit.gate(handler, client)
+            flow_control.pausable(handler, client)
             cork.put_cork(handler, client)
 
     def client_disconnected(self, client: Client) -> None:
@@ -230,10 +235,10 @@ class Throttle:
         matched = data.server.via or engine.might_match_any(names)
         if handler := engine.connections.handler_of(data.client):
             # Always, since a rule for it may come while the connection lasts.
-            reader = credit.gate(handler, data.server)
+            reader = flow_control.pausable(handler, data.server)
             if matched and reader is not None:
-                reader.hold_at_most(credit.SMALL_BYTES)
-                engine.connections.careful.add(reader)
+                reader.limit(SMALL_QUEUE_BYTES)
+                engine.connections.reading_little.add(reader)
 
     def next_layer(self, nextlayer: layer.NextLayer) -> None:
         if nextlayer.data_client():
@@ -267,20 +272,13 @@ class Throttle:
 
     def requestheaders(self, flow: http.HTTPFlow) -> None:
         self._pinned.spoke(flow.client_conn)
-        if self.engine is not None:
-            try:
-                self.engine.request_came(flow)
-            except Exception:  # fail open: see the rule above
-                self.engine.failed(flow.request.pretty_url)
 
     def responseheaders(self, flow: http.HTTPFlow) -> None:
-        if self.engine is not None:
+        if self._quic_refused and self.engine is not None and flow.response is not None:
             try:
-                if self._quic_refused and flow.response is not None:
-                    quic.without_h3(flow.response)
-                self.engine.response_came(flow)
+                quic.without_h3(flow.response)
             except Exception:  # fail open: see the rule above
-                self.engine.failed(flow.request.pretty_url)
+                self.engine.failed(url_of(flow))
 
     def response(self, flow: http.HTTPFlow) -> None:
         if self.engine is not None:

@@ -12,8 +12,8 @@ from mitmproxy.addons.proxyserver import Proxyserver
 from mitmproxy.connection import Client, Connection
 from mitmproxy.proxy import context, layer, server
 
-from . import block, credit
-from .credit import GatedReader
+from . import block, flow_control
+from .flow_control import PausableReader
 
 
 class Connections:
@@ -21,7 +21,7 @@ class Connections:
 
     def __init__(self, proxyserver: Proxyserver) -> None:
         self._proxyserver = proxyserver
-        self.careful: WeakSet[GatedReader] = WeakSet()
+        self.reading_little: WeakSet[PausableReader] = WeakSet()
         """Of origins: little is read ahead until a response's headers tell more."""
 
     def handler_of(self, client: Client) -> server.ConnectionHandler | None:
@@ -35,11 +35,11 @@ class Connections:
 
     def reader_under(
         self, ctx: context.Context, peer: Connection, *more: layer.Layer | None
-    ) -> GatedReader | None:
-        """The gated reader of a connection to that peer, also through tunnels among the context's
-        layers and those given besides."""
+    ) -> PausableReader | None:
+        """The reader of a connection to that peer, also through tunnels among the context's layers
+        and those given besides."""
         handler = self.handler_of(ctx.client)
-        return credit.reader_of(handler, [*ctx.layers, *more], peer) if handler else None
+        return flow_control.reader_of(handler, [*ctx.layers, *more], peer) if handler else None
 
     def unsent_bytes(self, client: Client, receiver: Connection) -> Callable[[], int]:
         """Tells what waits in the proxy for the receiver's socket, now and later."""

@@ -12,10 +12,10 @@ from collections.abc import Callable
 from mitmproxy import exceptions
 
 from mitmthrottle.policy import Policy, Rule
-from mitmthrottle.policy.units import format_rate, parse_duration, parse_rate
+from mitmthrottle.policy.units import parse_duration, parse_rate
 
 from .engine import Engine
-from .overrides import Override, under
+from .overrides import Override, under, under_policy
 
 
 class Control:
@@ -32,7 +32,7 @@ class Control:
         """The policy with what commands have changed."""
         if self.policy is None:
             raise exceptions.CommandError("no policy is loaded: set throttle_policy")
-        return under(self._overrides, self.policy)
+        return under_policy(self._overrides, self.policy)
 
     def disable(self, rule: str, revert_after: str) -> None:
         self._override(rule, Override(disabled=True), revert_after)
@@ -45,7 +45,8 @@ class Control:
             rate_bytes_per_s = parse_rate(rate)
         except ValueError as error:
             raise exceptions.CommandError(str(error)) from None
-        if not self._rule(rule).then.rate:
+        then = self._rule(rule).then
+        if not (then.rate or any(stage.rate for stage in then.stages)):
             raise exceptions.CommandError(f"`{rule}` has no rate that could be changed")
         self._override(rule, Override(rate_bytes_per_s=rate_bytes_per_s), revert_after)
 
@@ -55,7 +56,7 @@ class Control:
             return "no policy is in force"
         lines = [f"{self.policy.name}: {len(engine.active())} bodies under way"]
         for rule in self.policy.rules:
-            busy = sum(1 for held in engine.active() if held.rule and held.rule.name == rule.name)
+            busy = sum(1 for body in engine.active() if body.rule and body.rule.name == rule.name)
             lines.append(f"{rule.name}: {rule.then.describe()}; {busy} under way{self._said(rule)}")
         if (store := engine.store) is not None:
             gone = f"away ({store.away})" if store.away else "there"
@@ -82,10 +83,8 @@ class Control:
         override = self.override_of(rule.name)
         if override is None:
             return ""
-        if override.disabled:
-            said = "; switched off"
-        else:
-            said = f"; now {format_rate(override.rate_bytes_per_s or 0)}"
+        changed = under(override, rule)
+        said = f"; now {changed.then.describe()}" if changed is not None else "; switched off"
         if (left_s := self.reverts_in_s(rule.name)) is not None:
             said += f" for {left_s:.0f} s more"
         return said

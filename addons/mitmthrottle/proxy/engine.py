@@ -1,7 +1,8 @@
 """Everything that the throttle knows while it runs: the policy, the clock, the budgets, what is
 under way.
 
-Rule: the addon talks to mitmproxy, the streams move bytes, and this holds what they share.
+Rule: the addon talks to mitmproxy, the layers move bytes, and this holds what they share.  It
+decides what a body is; how one lives and ends is the body's own business (bodies/body.py).
 """
 
 from __future__ import annotations
@@ -16,21 +17,21 @@ from mitmproxy.connection import Client
 from mitmproxy.flow import Flow
 from mitmproxy.proxy import context
 
-from mitmthrottle.pacing import Budget, Quotas, Shared, piece_s
-from mitmthrottle.policy import Decider, Decision, Exchange, Policy, Rule, Then
+from mitmthrottle.pacing import Budget, Quotas, Schedule, Shared, piece_s
+from mitmthrottle.policy import Decider, Decision, Exchange, Policy, Rule, needs_more
 from mitmthrottle.store import Address, Down, Store
 
-from . import block, credit
+from . import block
+from .bodies.body import Body
+from .bodies.plan import Block, Part, Plan
+from .bodies.sniffing import Sniffing
+from .bodies.starts import StartLimits
 from .connections import Connections
-from .direction import PacedDirection
 from .facts import PAGE_HOST, exchange_of, host_of, is_address, upload_of, user_of
-from .held import Held
 from .mark import Marks
-from .paced import PacedResponse
 from .reports import Reports
-from .turns import Turns
-from .upload import PacedUpload
-from .wake import LONGEST_TICK_S, SHORTEST_TICK_S, Clock
+from .unpaced import Unpaced
+from .wake import LONGEST_TICK_S, SHORTEST_TICK_S, Clock, Waker
 from .watcher import Watchers
 
 CLOCKS_DIFFER_S = 0.05  # between processes: not worth changing anything for
@@ -50,21 +51,17 @@ class Engine:
     ) -> None:
         self.clock = clock
         self.now = clock.now
-        self.schedule = clock.schedule
+        self.submitted = clock.submitted
         self.store = store  # through which other processes share, if any do
         self.shared = Shared(store.parts if store else None)
         self.quotas = Quotas(store.quota if store else None)
-        self.turns = Turns(store)
+        self.starts = StartLimits(clock.now, store.starts.place if store else None)
         self.version = ""  # of the policy, see record.py
         self.server_timing = False  # say in responses what is done to them
-        self.paced_responses = 0
+        self.paced_bodies = 0
         self.connections = Connections(proxyserver)
         self.reports = Reports(watchers, marks, clock.now)
-        self._blocked: dict[str, Rule] = {}  # blocked at their request, by flow
-        # Decided in a hook, not yet begun by the stream:
-        self._responses: dict[str, PacedResponse] = {}
-        self._uploads: dict[str, PacedUpload] = {}
-        self._active: defaultdict[str, set[Held]] = defaultdict(set)  # by client connection
+        self._bodies: defaultdict[str, set[Body]] = defaultdict(set)  # by client connection
         self._serial = 0
         self._start(policy)
         if store is not None:
@@ -82,8 +79,7 @@ class Engine:
         self.policy = policy
         self.seed = policy.seed
         self._decider = Decider(policy)
-        credit.policy_changed(self.might_match_any)
-        self._uploads_paced = any(rule.then.upload is not None for rule in policy.rules)
+        self._uploads = any(rule.then.upload is not None for rule in policy.rules)
         self._blocks = any(
             rule.then.block is not None or any(stage.block for stage in rule.then.stages)
             for rule in policy.rules
@@ -102,6 +98,10 @@ class Engine:
         known = [name for name in names if name and not is_address(name)]
         return not known or any(self._decider.might_match_host(name) for name in known)
 
+    def paces_uploads(self) -> bool:
+        """Whether any rule has an `upload`."""
+        return self._uploads
+
     @property
     def elapsed_s(self) -> float:
         """Since the policy's start."""
@@ -110,57 +110,120 @@ class Engine:
     def decide(self, exchange: Exchange) -> Decision:
         return self._decider.decide(exchange)
 
-    def request_came(self, flow: http.HTTPFlow) -> None:
-        """Where the request alone tells that it will be blocked, the origin is not asked; and its
-        body may have an `upload` rule."""
-        if not (self._blocks or self._uploads_paced) or not self.concerns(flow):
-            return
+    @property
+    def looks_at_requests(self) -> bool:
+        """Whether a rule may be for a request before there is a response."""
+        return self._blocks or self._uploads
+
+    def blocks_request(self, flow: http.HTTPFlow) -> Rule | None:
+        """Where the request alone tells that it will be blocked, it is answered, and the origin is
+        not asked."""
+        if not self._blocks or not self.concerns(flow):
+            return None
         exchange = exchange_of(flow, self._next_serial(), self.elapsed_s)
         rule = self._decider.decide_request(exchange).rule
-        if rule is not None and flow.response is None:
-            then, _ = rule.then.at(exchange.elapsed_s)
-            if then.block is not None and then.quota is None and rule.then.from_ == "policy":
-                self.block(flow, rule, then)
-                self._blocked[flow.id] = rule
-                return
-        if self._uploads_paced:
-            decision = self._decider.decide_upload(upload_of(flow, exchange))
-            if decision.rule is not None and decision.rule.then.upload is not None:
-                self._uploads[flow.id] = PacedUpload(self, flow, exchange, decision.rule)
-                flow.request.stream = flow.request.stream or True
+        if rule is None:
+            return None
+        then, _ = rule.then.at(exchange.elapsed_s)
+        if then.block is None or then.quota is not None or rule.then.from_ != "policy":
+            return None
+        self.answer(flow, rule, then.block)
+        return rule
 
-    def response_came(self, flow: http.HTTPFlow) -> None:
+    def request_body(self, flow: http.HTTPFlow) -> Body | None:
+        """A request has a body, which may have an `upload` rule."""
+        if not self._uploads or not self.concerns(flow):
+            return None
+        exchange = exchange_of(flow, self._next_serial(), self.elapsed_s)
+        rule = self._decider.decide_upload(upload_of(flow, exchange)).rule
+        if rule is None or rule.then.upload is None:
+            return None
+        body = self._body("upload", flow, exchange)
+        body.follow(rule)
+        return body
+
+    def response_body(self, flow: http.HTTPFlow, blocked_by: Rule | None) -> Body | None:
         """The response's headers are there: decide what becomes of it."""
         response = flow.response
         if response is None:
-            return
+            return None
         host = host_of(flow)
         if host == PAGE_HOST:
-            return
+            return None
         if not self._decider.might_match_host(host):
             # Not even looked at, unless somebody wants to know.
             if self.reports.watchers.wants_unmatched:
                 now = self.now()
                 self.reports.unconcerned(flow, now, now - self.policy_started, self.version)
             self.reports.unmatched += 1
-            return
+            return None
         exchange = exchange_of(flow, self._next_serial(), self.elapsed_s)
-        blocked_by = self._blocked.pop(flow.id, None) if self._blocked else None
         decision = Decision(blocked_by) if blocked_by else self.decide(exchange)
         self.reports.decided(flow, exchange, decision)
         rule = decision.rule
         undecided = decision.needs_head or decision.size_step is not None
-        if (rule is None and not undecided) or (rule is not None and rule.then.pass_):
-            self.reports.passes(flow, exchange, rule, self.version)
-            return
-        streamed_anyway = bool(response.stream)
-        self._responses[flow.id] = PacedResponse(self, flow, exchange, decision, streamed_anyway)
-        if flow.response is not None:  # another one where the rule blocks
-            flow.response.stream = flow.response.stream or True
+        replayed = self.connections.handler_of(flow.client_conn) is None
+        if replayed or (rule is None and not undecided) or (rule is not None and rule.then.pass_):
+            self.reports.passes(flow, exchange, None if replayed else rule, self.version)
+            return None
+        body = self._body("response", flow, exchange)
+        if rule is not None:
+            self.reports.marks.begun(flow, rule)
+            body.follow(rule)
+            if blocked_by is not None and body.plan.block != "reset":
+                body.answered = body.plan.block
+        else:
+            self._sniff(body, decision, flow, streamed=bool(response.stream))
+        return body
 
-    def opaque_came(
+    def _sniff(
+        self,
+        body: Body,
+        decision: Decision,
+        flow: http.HTTPFlow,
+        *,
+        streamed: bool,
+        before: Sniffing | None = None,
+    ) -> None:
+        """Only its body can tell: look at it as it comes."""
+
+        def decide(seen: Sniffing) -> None:
+            known = body.exchange._replace(
+                seen=seen.seen_bytes,
+                complete=seen.complete,
+                elapsed_s=self.elapsed_s,
+                head=seen.first_bytes,
+            )
+            body.exchange = known
+            decision = self.decide(known)
+            rule = decision.rule
+            if rule is not None and rule.then.pass_:
+                body.left_alone_by = rule
+            elif rule is not None:
+                self.reports.marks.begun(flow, rule)
+                body.follow(rule)
+            elif decision.needs_head or decision.size_step is not None:
+                self._sniff(body, decision, flow, streamed=streamed, before=seen)
+            self.reports.decided(flow, known, decision)
+            if not body.headers_sent:
+                body.collected = body.rule is None and body.sniffing is None and not streamed
+
+        body.sniffing = Sniffing(
+            decide,
+            holds=decision.needs_head,
+            ask_at_bytes=decision.size_step,
+            needs_more=needs_more,
+            before=before,
+        )
+
+    def unpaced(self, flow: http.HTTPFlow) -> Unpaced | None:
+        """Who is told of this response that no rule slows, if somebody is."""
+        passing = self.reports.passing
+        return passing.get(flow.id) if passing else None
+
+    def relayed(
         self, ctx: context.Context, name: str | None, scheme: str, flow: Flow | None
-    ) -> list[PacedDirection]:
+    ) -> list[Body]:
         """A connection that cannot be opened has said for whom it is: decide."""
         address = ctx.server.address
         host = name or (address[0] if address else "")
@@ -177,30 +240,41 @@ class Engine:
             elapsed_s=self.elapsed_s,
             serial=self._next_serial(),
         )
-        return self._both_ways(ctx, exchange, flow)
+        return self._both_ways("relay-down", "relay-up", ctx, exchange, flow)
 
-    def websocket_came(self, ctx: context.Context, flow: http.HTTPFlow) -> list[PacedDirection]:
+    def websocket(self, ctx: context.Context, flow: http.HTTPFlow) -> list[Body]:
         """A WebSocket was agreed upon: decide what becomes of its messages."""
         if not self.concerns(flow):
             return []
         exchange = exchange_of(flow, self._next_serial(), self.elapsed_s)
-        return self._both_ways(ctx, exchange, flow)
+        return self._both_ways("websocket-down", "websocket-up", ctx, exchange, flow)
 
     def _both_ways(
-        self, ctx: context.Context, exchange: Exchange, flow: Flow | None
-    ) -> list[PacedDirection]:
+        self, down: Part, up: Part, ctx: context.Context, exchange: Exchange, flow: Flow | None
+    ) -> list[Body]:
         rule = self.decide(exchange).rule
-        if rule is None or rule.then.pass_:
+        if rule is None or rule.then.pass_ or self.connections.handler_of(ctx.client) is None:
             return []
         if flow is not None:
             self.reports.marks.begun(flow, rule)
-        return [PacedDirection(self, ctx, exchange, rule, way, flow) for way in ("down", "up")]
+        bodies = [
+            Body(
+                self, part, exchange, client_id=ctx.client.id, flow=flow,
+                flow_id=flow.id if flow is not None else ctx.client.id,
+            )
+            for part in (down, up)
+        ]  # fmt: skip
+        for body in bodies:
+            body.follow(rule)
+        return bodies
 
-    def block(self, flow: http.HTTPFlow, rule: Rule, then: Then) -> None:
+    def _body(self, part: Part, flow: http.HTTPFlow, exchange: Exchange) -> Body:
+        client_id = flow.client_conn.id
+        return Body(self, part, exchange, client_id=client_id, flow=flow, flow_id=flow.id)
+
+    def answer(self, flow: http.HTTPFlow, rule: Rule, how: Block) -> None:
         """Put our answer in the place of the origin's."""
-        if then.block is None:
-            raise ValueError(f"rule {rule.name!r} does not block")
-        flow.response = block.answer(then.block, rule.name, flow.request.method)
+        flow.response = block.answer(how, rule.name, flow.request.method)
 
     def concerns(self, flow: http.HTTPFlow) -> bool:
         """Whether any rule could match: most traffic of most proxies ends here."""
@@ -211,51 +285,51 @@ class Engine:
         self._serial += 1
         return self._serial
 
-    # -- what the streams call
-
-    def take(self, flow: http.HTTPFlow) -> PacedResponse | None:
-        return self._responses.pop(flow.id, None) if self._responses else None
-
-    def take_upload(self, flow: http.HTTPFlow) -> PacedUpload | None:
-        return self._uploads.pop(flow.id, None) if self._uploads else None
-
-    def forget(self, flow: http.HTTPFlow) -> None:
-        """The flow has failed, perhaps before its stream could take it."""
-        self.reports.has_passed(flow)
-        self._blocked.pop(flow.id, None)
-        for held in (self._responses.pop(flow.id, None), self._uploads.pop(flow.id, None)):
-            if held is not None:
-                held.ended("origin-gone")
-
     # -- what the bodies call
+
+    @property
+    def schedule(self) -> Schedule:
+        return self.clock.schedule
 
     def unix_time(self) -> float:
         return time.time()
 
-    def begun(self, held: Held) -> None:
-        self.paced_responses += 1
-        self._adapt()
-        self._active[held.client.id].add(held)
-        self.reports.began(held)
+    def refuses(self, plan: Plan) -> bool:
+        """Whether it would share something while nobody says what its part is."""
+        return self.store is not None and self.store.blocks and plan.shares
 
-    def ended(self, held: Held, outcome: str) -> None:
-        client = held.client.id
-        if held in self._active.get(client, ()):
-            self.paced_responses -= 1
+    def began(self, body: Body) -> None:
+        self.paced_bodies += 1
+        self._adapt()
+        self._bodies[body.client_id].add(body)
+        self.reports.began(body)
+
+    def ended(self, body: Body, outcome: str) -> None:
+        of_client = self._bodies.get(body.client_id)
+        if of_client is not None and body in of_client:
+            self.paced_bodies -= 1
             self._adapt()
-            self._active[client].discard(held)
-            if not self._active[client]:
-                del self._active[client]
-        self.reports.ended(held, outcome)
+            of_client.discard(body)
+            if not of_client:
+                del self._bodies[body.client_id]
+        self.reports.ended(body, outcome)
 
     def _adapt(self) -> None:
         """The larger the pieces, the more may be woken together."""
-        tick = piece_s(self.paced_responses) / 10
+        tick = piece_s(self.paced_bodies) / 10
         self.clock.tick_s = min(max(tick, SHORTEST_TICK_S), LONGEST_TICK_S)
 
     def failed(self, what: str) -> None:
         """To be called in an `except`: that exchange goes on without us."""
         self.reports.failed(what)
+
+    def failed_beyond(self, what: str) -> None:
+        """Likewise: what a body was handed on to has failed, and its exchange ends."""
+        self.reports.failed_beyond(what)
+
+    def forget(self, flow: http.HTTPFlow) -> None:
+        """The flow has failed."""
+        self.reports.has_passed(flow)
 
     # -- change and end
 
@@ -268,27 +342,31 @@ class Engine:
         else:
             self._start(policy)
         rules = {rule.name: rule for rule in policy.rules}
-        for held in self.active():
-            if held.rule is None:
-                continue
-            rule = rules.get(held.rule.name)
-            try:
-                if rule is None or rule.then.pass_:
-                    held.run_free()
-                else:
-                    held.follow(rule)
-            except Exception:  # fail open
-                self.failed(held.subject)
-                held.run_free()
-            held.wake_at(self.now())
+        for body in self.active():
+            if body.rule is not None:
+                self._apply(body, rules.get(body.rule.name))
 
-    def active(self) -> list[Held]:
-        return [held for group in self._active.values() for held in group]
+    def _apply(self, body: Body, rule: Rule | None) -> None:
+        """Let that body go on as the rule says now; None: it is gone."""
+        try:
+            if rule is None or rule.then.pass_:
+                body.run_free()
+            else:
+                body.follow(rule)
+        except Exception:  # fail open
+            self.failed(body.subject)
+            body.run_free()
+        if body.wakeup is not None:
+            body.wakeup.at(self.now())
+
+    def active(self) -> list[Body]:
+        return [body for group in self._bodies.values() for body in group]
 
     def client_gone(self, client: Client) -> None:
-        """Normally its streams have noticed; what is left over ends here."""
-        for held in list(self._active.get(client.id, ())):
-            held.ended("client-gone")
+        """Normally its layers have noticed; what is left over ends here."""
+        for body in list(self._bodies.get(client.id, ())):
+            body.close("client-gone")
+        self.quotas.forget(client.id)
 
     def _part_changed(self, budget: Budget) -> None:
         self.schedule.touch(budget)
@@ -302,28 +380,32 @@ class Engine:
         elapsed_s += took_s / 2
         self.policy_started = self.now() - elapsed_s
         self.policy_started_unix = self.unix_time() - elapsed_s
-        for held in self.active():
-            if held.rule is not None and held.rule.then.stages:
-                held.wake_at(self.now())
-                held.follow_again()
+        for body in self.active():
+            if body.rule is not None and body.rule.then.stages:
+                self._apply(body, body.rule)
 
     def clock_failed(self) -> None:
         """To be called in an `except`: nobody would be woken any more, so all run free."""
         self.reports.failed("its clock, so on all that is under way,")
         self.shared = Shared(self.store.parts if self.store else None)
-        self.schedule = self.clock.schedule
-        self.set_free()
+        for body in self.active():
+            body.run_free()
+            self._wake_soon(body)
 
-    def set_free(self) -> None:
-        """Let everything that is held go at once."""
-        for held in self.active():
-            held.run_free()
-            if held.waker is not None:
-                self.clock.soon(held.waker)
+    def wake_failed(self) -> None:
+        """To be called in an `except`: one connection could not be woken."""
+        self.reports.failed("waking a connection")
+
+    def _wake_soon(self, body: Body) -> None:
+        if isinstance(body.wakeup, Waker):
+            self.clock.soon(body.wakeup)
 
     def stop(self) -> None:
-        self.reports.stopping = True
-        self.set_free()
+        """What is under way is no longer paced: each body ends here for us, as `stopped`, and what
+        is left of it passes as it comes."""
+        for body in self.active():
+            self._wake_soon(body)
+            body.close("stopped")
         if self.store is not None:
             self.store.stop()
         self.clock.stop()
@@ -343,4 +425,5 @@ def start(
     store = Store(*shared, clock.now) if shared else None
     engine = Engine(policy, proxyserver, clock, watchers, marks, store)
     clock.on_failure = engine.clock_failed
+    clock.on_wake_failure = engine.wake_failed
     return engine

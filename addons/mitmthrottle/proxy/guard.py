@@ -10,6 +10,7 @@ from __future__ import annotations
 import inspect
 import logging
 
+import h2.connection
 from mitmproxy import exceptions, version
 from mitmproxy.addons import next_layer, savehar
 from mitmproxy.proxy import commands, events, mode_servers, server, tunnel
@@ -47,6 +48,18 @@ EXPECTED: dict[str, tuple[object, tuple[str, ...]]] = {
     "SaveHar.flow_entry": (savehar.SaveHar.flow_entry, ("self", "flow", "servers_seen")),
     "Http2Client._handle_event": (_http2.Http2Client._handle_event, ("self", "event")),
     "Http2Client.handle_h2_event": (_http2.Http2Client.handle_h2_event, ("self", "event")),
+    "Http2Connection.close_connection": (
+        _http2.Http2Connection.close_connection,
+        ("self", "msg"),
+    ),
+    "H2Connection.increment_flow_control_window": (
+        h2.connection.H2Connection.increment_flow_control_window,
+        ("self", "increment", "stream_id"),
+    ),
+    "H2Connection.update_settings": (
+        h2.connection.H2Connection.update_settings,
+        ("self", "new_settings"),
+    ),
     "AsyncioServerInstance.listen": (
         mode_servers.AsyncioServerInstance.listen,
         ("self", "host", "port"),
@@ -78,13 +91,15 @@ USED_IN_SOURCE = (
     (http.HttpLayer.make_stream, "HttpStream("),
     (http.HttpClient._handle_event, "Http2Client("),
     (http.HttpLayer._handle_event, "Http2Server("),
-    (http.HttpStream.make_server_connection, "GetHttpConnection("),
-    (http.HttpLayer.get_connection, "event.connection_spec_matches(connection)"),
     (http.HttpStream.flow_done, "websocket.WebsocketLayer("),
     (tls.ClientTLSLayer.receive_handshake_data, "tcp.TCPLayer("),
     (next_layer.NextLayer._next_layer, "layers.TCPLayer("),
     (http.HttpLayer._handle_event, "self.command_sources.pop(event.command)"),
     (_http2.Http2Connection.handle_h2_event, "acknowledge_received_data"),
+    (_http2.Http2Connection.handle_h2_event, "state is StreamState.HEADERS_RECEIVED"),
+    (_http2.Http2Connection.handle_h2_event, "yield from self.close_connection("),
+    (_http2.Http2Connection.protocol_error, "yield from self.close_connection("),
+    (_http2.Http2Connection._handle_event, "yield from self.close_connection("),
     (server.ConnectionHandler.handle_connection, "reader = self.transports[connection].reader"),
     (server.ConnectionHandler.handle_connection, "await reader.read("),
     (server.ConnectionHandler.handle_connection, "except asyncio.CancelledError as e:"),
@@ -104,7 +119,7 @@ def differences() -> list[str]:
     release = tuple(int(part) for part in version.VERSION.split(".")[:2])
     if not OLDEST <= release <= NEWEST:
         found.append(
-            f"this is mitmproxy {version.VERSION}; mitmthrottle is tested with "
+            f"this is mitmproxy {version.VERSION}; mitmthrottle is made for "
             f"{OLDEST[0]}.{OLDEST[1]} to {NEWEST[0]}.{NEWEST[1]}"
         )
     for name, (function, parameters) in EXPECTED.items():
@@ -127,7 +142,7 @@ def require_known_mitmproxy() -> None:
         message = (
             "mitmthrottle cannot pace with this mitmproxy: "
             + "; ".join(found)
-            + ". Install a tested one: pip install 'mitmproxy>=12.2,<12.4'"
+            + ". Install one it is made for: pip install 'mitmproxy>=12.2,<12.4'"
         )
         logger.error(message)
         raise exceptions.OptionsError(message)

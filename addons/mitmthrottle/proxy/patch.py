@@ -17,11 +17,11 @@ from mitmproxy.connection import Address
 from mitmproxy.proxy import layers, mode_servers, server
 from mitmproxy.proxy.layers import http, tcp, websocket
 
-from .credit import CreditClient, CreditServer, GetCreditedConnection
 from .engine import Engine
+from .flow_control import PacedHttp2Client, PacedHttp2Server
 from .har import with_record
-from .opaque import PacedTCPLayer
-from .stream import PacedStream
+from .http_stream import PacedStream
+from .relay import PacedTCPLayer
 from .websocket import PacedWebsocketLayer
 
 # mitmproxy lets a client have 5 connections to an address and holds each as long as it lives: with
@@ -42,13 +42,20 @@ class Patch:
                 http,
                 "Http2Client",
                 type(
-                    "CreditClient",
-                    (CreditClient,),
+                    "PacedHttp2Client",
+                    (PacedHttp2Client,),
                     {"might_match_any": staticmethod(engine.might_match_any)},
                 ),
             ),
-            (http, "Http2Server", CreditServer),
-            (http, "GetHttpConnection", GetCreditedConnection),
+            (
+                http,
+                "Http2Server",
+                type(
+                    "PacedHttp2Server",
+                    (PacedHttp2Server,),
+                    {"paces_uploads": staticmethod(engine.paces_uploads)},
+                ),
+            ),
             (
                 websocket,
                 "WebsocketLayer",

@@ -13,6 +13,7 @@ import asyncio
 import ipaddress
 import logging
 from collections.abc import Coroutine, Sequence
+from weakref import WeakSet
 
 from mitmproxy import ctx, exceptions
 from mitmproxy.addonmanager import Loader
@@ -20,6 +21,7 @@ from mitmproxy.addons.proxyserver import Proxyserver
 from mitmproxy.connection import Client
 from mitmproxy.utils import human
 
+from .addresses import canonical
 from .connections import Connections
 from .proxy_header import BadHeader, Header, More, may_begin, parse
 
@@ -29,6 +31,17 @@ TIMEOUT_S = 5.0
 """How long a header may take; the protocol asks for 3 s at least, the time of a lost segment."""
 
 Network = ipaddress.IPv4Network | ipaddress.IPv6Network
+
+TUNNELS = ("wireguard", "tun")
+"""Modes in which packets come out of a tunnel, with whatever source they name."""
+
+_introduced: WeakSet[Client] = WeakSet()
+
+
+def is_hearsay(client: Client) -> bool:
+    """Whether this client's address is only what somebody says of it, and not what the kernel knows
+    of its connection: enough to count by, and nobody becomes local by it."""
+    return client in _introduced or client.proxy_mode.type_name in TUNNELS
 
 
 class ProxyProtocol:
@@ -92,10 +105,8 @@ class ProxyProtocol:
         return reader if isinstance(reader, asyncio.StreamReader) else None
 
     def _is_balancer(self, client: Client) -> bool:
-        address = ipaddress.ip_address(client.peername[0].partition("%")[0])
-        if isinstance(address, ipaddress.IPv6Address):
-            address = address.ipv4_mapped or address
-        return any(address in network for network in self._balancers)
+        address = canonical(client.peername[0])
+        return address is not None and any(address in network for network in self._balancers)
 
 
 def parse_networks(texts: Sequence[str]) -> tuple[Network, ...]:
@@ -140,7 +151,9 @@ async def _read(reader: asyncio.StreamReader, data: bytearray) -> Header:
 
 
 def _introduce(client: Client, header: Header) -> None:
-    """From here on the client is the one that the header names."""
+    """From here on the client is the one that the header names; and where it names none, surely not
+    the balancer itself."""
+    _introduced.add(client)
     if header.source is None:
         return
     logger.debug(

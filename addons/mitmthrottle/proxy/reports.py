@@ -10,12 +10,13 @@ from collections import Counter
 from collections.abc import Callable
 
 from mitmproxy import http
+from mitmproxy.flow import Flow
 
 from mitmthrottle.policy import Decision, Exchange, Rule
 
-from .held import Held
+from .bodies.body import Body
 from .mark import Marks
-from .passing import Passing
+from .unpaced import Unpaced
 from .watcher import Watchers
 
 logger = logging.getLogger(__name__)
@@ -27,17 +28,17 @@ class Reports:
     def __init__(self, watchers: Watchers, marks: Marks, now: Callable[[], float]) -> None:
         self.watchers = watchers
         self.marks = marks
-        self.counts: Counter[str] = Counter()  # outcomes, and `failed`: flows passed on an error
+        self.counts: Counter[str] = Counter()
+        """outcomes; `failed`: flows passed on errors of ours; `failed_beyond`: ended on others'"""
         self.unmatched = 0  # responses that no rule has matched
-        self.stopping = False
         self._now = now
-        self.passing: dict[str, Passing] = {}  # responses that are only looked at, by flow
+        self.passing: dict[str, Unpaced] = {}  # responses that are only looked at, by flow
 
     # -- decisions
 
     def unconcerned(self, flow: http.HTTPFlow, now: float, elapsed_s: float, version: str) -> None:
         """No rule could match its host, and somebody wants to know."""
-        passing = Passing(flow, None, None, version, now, elapsed_s)
+        passing = Unpaced(flow, None, None, version, now, elapsed_s)
         self.passing[flow.id] = passing
         self.watchers.unconcerned(passing)
 
@@ -53,7 +54,7 @@ class Reports:
         if rule is None:
             self.unmatched += 1
         if rule is not None or self.watchers.wants_unmatched:
-            passing = Passing(flow, exchange, rule, version, self._now(), exchange.elapsed_s)
+            passing = Unpaced(flow, exchange, rule, version, self._now(), exchange.elapsed_s)
             self.passing[flow.id] = passing
 
     def has_passed(self, flow: http.HTTPFlow) -> None:
@@ -65,25 +66,36 @@ class Reports:
 
     # -- bodies in the throttle's hands
 
-    def began(self, held: Held) -> None:
-        self.watchers.began(held)
+    def began(self, body: Body) -> None:
+        self.watchers.began(body)
 
-    def ended(self, held: Held, outcome: str) -> None:
-        if self.stopping and outcome in ("client-gone", "origin-gone"):
-            outcome = "stopped"  # mitmproxy closes all connections
-        record = held.record(outcome)
-        if record.rule is None:
-            self.unmatched += 1
-        else:
-            self.counts[record.outcome] += 1
-        self.watchers.ended(record)
-        if held.flow is not None and record.rule is not None and not record.rule.then.pass_:
-            self.marks.ended(held.flow, record.rule, record)
+    def ended(self, body: Body, outcome: str) -> None:
+        try:
+            record = body.record(outcome)
+            if record.rule is None:
+                self.unmatched += 1
+            else:
+                self.counts[record.outcome] += 1
+            self.watchers.ended(record)
+            flow, rule = body.flow, record.rule
+            if isinstance(flow, Flow) and rule is not None and not rule.then.pass_:
+                self.marks.ended(flow, rule, record)
+        except Exception:  # what is told of a body must not keep it from its end
+            self.failed(f"what is told of {body.subject}")
 
-    # -- errors of ours
+    # -- errors
 
     def failed(self, what: str) -> None:
-        """To be called in an `except`: that exchange goes on without us."""
+        """To be called in an `except`: an error of ours, and that exchange goes on without us."""
         self.counts["failed"] += 1
         logger.exception("mitmthrottle failed on %s and lets it pass unthrottled", what)
         self.watchers.failed(what)
+
+    def failed_beyond(self, what: str) -> None:
+        """To be called in an `except`: another addon or mitmproxy itself has raised on what it was
+        handed.  Its exchange ends; no other is harmed."""
+        self.counts["failed_beyond"] += 1
+        logger.exception(
+            "%s: an addon or mitmproxy itself failed on it; that exchange is ended by mitmthrottle",
+            what,
+        )

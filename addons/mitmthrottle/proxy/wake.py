@@ -15,8 +15,10 @@ from __future__ import annotations
 import asyncio
 import heapq
 import itertools
+import logging
 import math
 from collections.abc import Callable
+from typing import Protocol
 
 from mitmproxy.proxy import commands, events, layer, server
 from mitmproxy.proxy.commands import OpenConnection
@@ -26,19 +28,46 @@ from mitmthrottle.pacing import Schedule
 
 from .cork import corked
 
+logger = logging.getLogger(__name__)
+
 SHORTEST_TICK_S = 0.002  # what is due within a tick is woken together
 LONGEST_TICK_S = 0.025
 BATCH = 4  # wake-ups (about 100 us each) before other connections get their turn
 
 
-class Waker(commands.RequestWakeup):
-    """The way from the top of a connection's layers to one of its layers."""
+class Alarm(Protocol):
+    """What a waker needs of the clock."""
 
-    def __init__(self, place: layer.Layer, handler: server.ConnectionHandler) -> None:
+    def wake_at(self, when: float, waker: Waker) -> None: ...
+    def timer_dropped(self) -> None: ...
+
+
+class Timer:
+    """When a waker is to be woken; without one once that is not wanted any more."""
+
+    __slots__ = ("serial", "waker", "when")
+
+    def __init__(self, when: float, serial: int, waker: Waker) -> None:
+        self.when = when
+        self.serial = serial
+        self.waker: Waker | None = waker
+
+    def __lt__(self, other: Timer) -> bool:
+        return (self.when, self.serial) < (other.when, other.serial)
+
+
+class Waker(commands.RequestWakeup):
+    """The way from the top of a connection's layers to one of its layers.
+
+    It has one timer at most: whoever is woken early looks again and asks for the next time.
+    """
+
+    def __init__(self, place: layer.Layer, handler: server.ConnectionHandler, clock: Alarm) -> None:
         super().__init__(0.0)
-        self.granted = False  # the schedule has let this layer's claim through
         self.closed = False
         self.handler = handler
+        self.timer: Timer | None = None
+        self._clock = clock
         self._on_its_way = False
         self._again = False  # asked for once more meanwhile
         layers = place.context.layers
@@ -60,8 +89,14 @@ class Waker(commands.RequestWakeup):
             self._again = True
         return not self.closed and not self._on_its_way
 
-    async def wake(self) -> None:
-        if self.is_free:
+    def at(self, when: float) -> None:
+        """Wake the layer at this time of the clock's `now`, or before."""
+        if not self.closed and (self.timer is None or when < self.timer.when):
+            self._clock.wake_at(when, self)
+
+    async def wake(self, *, a_last_time: bool = False) -> None:
+        """`a_last_time`: also where its body has been closed, so that what is left passes on."""
+        if self.is_free or (a_last_time and not self._on_its_way):
             for upper, child in self.route:
                 upper.command_sources[self] = child
             await self.deliver()
@@ -83,6 +118,10 @@ class Waker(commands.RequestWakeup):
     def close(self) -> None:
         """The layer has ended: wake it no more."""
         self.closed = True
+        if self.timer is not None:
+            self.timer.waker = None
+            self.timer = None
+            self._clock.timer_dropped()
         if not self._on_its_way:
             self._forget_the_way()
 
@@ -121,7 +160,9 @@ class Together:
             if waker.closed:
                 continue
             _, stream = waker.route[-1]
-            for command in parent.event_to_child(stream, events.Wakeup(waker)):
+            # A stream that raises ends by itself (see carrier.py); what raises beside it is the
+            # routing of mitmproxy, and must not keep the others from their turn.
+            for command in self._told(stream, waker):
                 source = parent.command_sources.get(command)
                 opened = command.connection if isinstance(command, OpenConnection) else None
                 protocol = parent.connections.get(opened) if opened else None
@@ -132,36 +173,114 @@ class Together:
                 if opened and protocol:
                     parent.connections[opened] = protocol
 
+    def _told(self, stream: layer.Layer, waker: Waker) -> layer.CommandGenerator[None]:
+        try:
+            yield from self._parent.event_to_child(stream, events.Wakeup(waker))
+        except Exception:
+            logger.exception("mitmthrottle: a stream failed when it was woken; the others go on")
+
+
+class Timers:
+    """Timers in their order; those that were dropped are swept out when they are the most."""
+
+    def __init__(self) -> None:
+        self._heap: list[Timer] = []
+        self._serial = 0
+        self._dropped = 0
+
+    def __len__(self) -> int:
+        """Of those that somebody waits for."""
+        return len(self._heap) - self._dropped
+
+    def add(self, when: float, waker: Waker) -> None:
+        if waker.timer is not None:
+            waker.timer.waker = None
+            self._dropped += 1
+        self._serial += 1
+        waker.timer = Timer(when, self._serial, waker)
+        heapq.heappush(self._heap, waker.timer)
+        self._sweep()
+
+    def drop(self) -> None:
+        """A timer's waker was taken from it."""
+        self._dropped += 1
+        self._sweep()
+
+    def next_at(self) -> float:
+        heap = self._heap
+        while heap and heap[0].waker is None:
+            heapq.heappop(heap)
+            self._dropped -= 1
+        return heap[0].when if heap else math.inf
+
+    def due(self, now: float) -> list[Waker]:
+        """Those whose time has come."""
+        found: list[Waker] = []
+        while self.next_at() <= now:
+            waker = heapq.heappop(self._heap).waker
+            if waker is not None:
+                waker.timer = None
+                found.append(waker)
+        return found
+
+    def clear(self) -> list[Waker]:
+        """Whoever waited for one."""
+        return self.due(math.inf)
+
+    def _sweep(self) -> None:
+        if self._dropped > 64 and 2 * self._dropped > len(self._heap):
+            self._heap = [timer for timer in self._heap if timer.waker is not None]
+            heapq.heapify(self._heap)
+            self._dropped = 0
+
 
 class Clock:
-    """Wakes the owners of granted claims, and wakers at times that they asked for."""
+    """Wakes the owners of granted claims, and wakers at times that they asked for.
+
+    Its time is in seconds since it was made: whatever the machine's clock says, and for however
+    long the machine is up, a float counts nanoseconds then.
+    """
 
     def __init__(self) -> None:
         self.schedule = Schedule()
         self.tick_s = SHORTEST_TICK_S
         self.on_failure: Callable[[], None] = lambda: None
-        self._timers: list[tuple[float, int, Waker]] = []
-        self._serial = 0
+        self.on_wake_failure: Callable[[], None] = lambda: None
+        self._timers = Timers()
         self._sleeping_until = -math.inf
         self._changed = asyncio.Event()
         self._loop = asyncio.get_running_loop()
-        self.now: Callable[[], float] = self._loop.time
-        """seconds; the loop's own function, since it is asked several times for each response"""
+        self._time = self._loop.time
+        self._start = self._loop.time()
+        self._tasks: set[asyncio.Task[None]] = set()
         self._task = self._loop.create_task(self._run(), name="mitmthrottle clock")
 
+    def __len__(self) -> int:
+        """So many wait for a time."""
+        return len(self._timers)
+
+    def now(self) -> float:
+        return self._time() - self._start
+
     def wake_at(self, when: float, waker: Waker) -> None:
-        """Wake that stream at this time of `now`'s clock.  Wakers may be woken early and often."""
-        self._serial += 1
-        heapq.heappush(self._timers, (when, self._serial, waker))
+        """Wake that layer at this time.  Wakers may be woken early and often."""
+        if when == math.inf:
+            return
+        self._timers.add(when, waker)
         self._hurry(when)
+
+    def timer_dropped(self) -> None:
+        self._timers.drop()
 
     def submitted(self) -> None:
         """A claim was handed to the schedule: it may be due before anything else is."""
         self._hurry(self.schedule.next_due())
 
     def soon(self, waker: Waker) -> None:
-        """Wake that stream whether or not this clock goes on."""
-        self._loop.create_task(waker.wake())
+        """Wake that layer whether or not this clock goes on, and also where it is paced no more."""
+        task = self._loop.create_task(waker.wake(a_last_time=True))
+        self._tasks.add(task)
+        task.add_done_callback(self._tasks.discard)
 
     def stop(self) -> None:
         self._task.cancel()
@@ -176,12 +295,11 @@ class Clock:
                 due = self._due()
             except Exception:  # a fault in our arithmetic: nobody may be left waiting
                 self.schedule = Schedule()
-                self._timers.clear()
+                due = self._timers.clear()
                 self.on_failure()
-                due = []
             done = 0
             for group in _grouped(due):
-                await group.wake()
+                await self._wake(group)
                 done += 1 if isinstance(group, Waker) else BATCH
                 if done >= BATCH:
                     done = 0
@@ -189,24 +307,23 @@ class Clock:
             self.schedule.all_are_back()
             await self._sleep()
 
+    async def _wake(self, group: Waker | Together) -> None:
+        try:
+            await group.wake()
+        except Exception:  # of one connection: all others are woken all the same
+            self.on_wake_failure()
+
     def _due(self) -> list[Waker]:
         now = self.now()
-        due: list[Waker] = []
-        for claim in self.schedule.advance(now):
-            waker = claim.owner
-            if isinstance(waker, Waker):
-                waker.granted = True
-                due.append(waker)
-        while self._timers and self._timers[0][0] <= now:
-            due.append(heapq.heappop(self._timers)[2])
-        return due
+        due = [claim.owner for claim in self.schedule.advance(now)]
+        return [owner for owner in due if isinstance(owner, Waker)] + self._timers.due(now)
 
     async def _sleep(self) -> None:
-        when = self.schedule.next_due()
-        if self._timers:
-            when = min(when, self._timers[0][0])
+        when = min(self.schedule.next_due(), self._timers.next_at())
         when = max(when, self.now() + self.tick_s)
-        timer = self._loop.call_at(when, self._changed.set) if when < math.inf else None
+        timer = None
+        if when < math.inf:
+            timer = self._loop.call_at(self._start + when, self._changed.set)
         self._sleeping_until = when
         self._changed.clear()
         try:

@@ -11,22 +11,19 @@ import logging
 from collections import Counter
 from collections.abc import Callable
 from pathlib import Path
-from typing import TYPE_CHECKING
 
 from mitmproxy import http
 
 from mitmthrottle.policy import Decision, Exchange, Policy, PolicyError
 
-from .passing import Passing
+from .bodies.body import Body
 from .record import Record
-
-if TYPE_CHECKING:
-    from .held import Held
+from .unpaced import Unpaced
 
 logger = logging.getLogger(__name__)
 
-type EndedBody = Record | Passing
-"""What is told of a body at its end.  Both are read alike; a `Passing` holds on to its flow, so
+type EndedBody = Record | Unpaced
+"""What is told of a body at its end.  Both are read alike; a `Unpaced` holds on to its flow, so
 whoever keeps one keeps its `record()`."""
 
 type Later = Callable[[float, Callable[[], None]], object]
@@ -58,8 +55,8 @@ class Watcher:
         """A response's headers came. Told again for the same flow when its body has settled it.
         Told within `TELL_EVERY_S`, and before the end of the same flow."""
 
-    def began(self, held: Held) -> None:
-        """A body is in the throttle's hands; `held.gate` tells how far it is until it `ended`."""
+    def began(self, body: Body) -> None:
+        """A body is in the throttle's hands; `body` tells how far it is until it `ended`."""
 
     def ended(self, record: EndedBody) -> None:
         """A body has ended, however it did; also one that no rule slowed, if anybody wanted to be
@@ -147,7 +144,7 @@ class Watchers(Watcher):
                         self._fault(watcher, "decided")
         for watcher in self._to_ends:
             for what in untold:
-                if isinstance(what, (Record, Passing)):
+                if isinstance(what, (Record, Unpaced)):
                     try:
                         watcher.ended(what)
                     except Exception:  # see the rule above
@@ -161,7 +158,7 @@ class Watchers(Watcher):
     def policy_refused(self, error: PolicyError) -> None:
         self._tell(lambda each: each.policy_refused(error), "policy_refused")
 
-    def unconcerned(self, passing: Passing) -> None:
+    def unconcerned(self, passing: Unpaced) -> None:
         """`decided` for those who want to know of what no rule could match: at once, for they may
         want no more of them."""
         for watcher in self._to_decisions:
@@ -171,10 +168,10 @@ class Watchers(Watcher):
                 except Exception:  # see the rule above
                     self._fault(watcher, "decided")
 
-    def began(self, held: Held) -> None:
+    def began(self, body: Body) -> None:
         for watcher in self._to_beginnings:
             try:
-                watcher.began(held)
+                watcher.began(body)
             except Exception:  # see the rule above
                 self._fault(watcher, "began")
 

@@ -7,110 +7,86 @@ message arrives piece by piece, a ping waits for what was sent before it.
 from __future__ import annotations
 
 import time
-from typing import TYPE_CHECKING, ClassVar
 
 from mitmproxy.connection import Connection
 from mitmproxy.proxy import commands, events, layer
 from mitmproxy.proxy.layers import websocket
 
-from .credit import GatedReader
-from .direction import PacedDirection
-from .gate import Item, Mark
-
-if TYPE_CHECKING:
-    from .engine import Engine
+from .bodies.body import Body
+from .bodies.queue import Tail
+from .carrier import Carrier
 
 ABNORMAL_CLOSURE = 1006  # "no close frame was received" (RFC 6455, 7.1.5)
 
 
-class PacedWebsocketLayer(websocket.WebsocketLayer):
-    """mitmproxy's WebSocket with a gate before each peer, if a rule says so."""
+class PacedWebsocketLayer(Carrier, websocket.WebsocketLayer):
+    """mitmproxy's WebSocket, with both directions paced if a rule says so."""
 
-    engine: ClassVar[Engine]
-    _gates: dict[Connection, PacedDirection]  # by who receives
-    _readers: dict[Connection, GatedReader | None]  # of who sends, by who receives
+    _bodies: dict[Connection, Body]  # by who receives
 
     def start(self, event: events.Start) -> layer.CommandGenerator[None]:
-        self._gates = {}
-        self._readers = {}
+        self._bodies = {}
         yield from super().start(event)
         try:
-            found = self.engine.websocket_came(self.context, self.flow)
-        except Exception:  # fail open: see held.py
+            found = self.engine.websocket(self.context, self.flow)
+        except Exception:  # fail open: see bodies/body.py
             self.engine.failed(self.flow.request.pretty_url)
             return
         client, server = self.context.client, self.context.server
-        for held in found:
-            receiver, sender = (client, server) if held.direction == "down" else (server, client)
-            self._gates[receiver] = held
-            held.attach(self)
-            self._readers[receiver] = self.engine.connections.reader_under(self.context, sender)
-            held.hold_reader(self._readers[receiver])
+        for body in found:
+            receiver, sender = (client, server) if body.direction == "down" else (server, client)
+            reader = self.engine.connections.reader_under(self.context, sender)
+            if self._begin(body, client, self._unsent(receiver), reader):
+                self._bodies[receiver] = body
 
     _handle_event = start
 
     def relay_messages(self, event: events.Event) -> layer.CommandGenerator[None]:
-        if isinstance(event, events.Wakeup):
-            for held in self._gates.values():
-                if held.waker is event.command:
-                    held.woken()
-        else:
+        if not isinstance(event, events.Wakeup):
             if isinstance(event, events.ConnectionClosed):
                 self._receiver_gone(event.connection)
             for command in super().relay_messages(event):
-                gated = (
-                    self._gates.get(command.connection)
+                body = (
+                    self._bodies.get(command.connection)
                     if isinstance(command, commands.ConnectionCommand)
                     else None
                 )
-                if gated is not None and isinstance(command, commands.SendData):
-                    gated.gate.push(command.data)
-                elif gated is not None and isinstance(command, commands.CloseConnection):
-                    gated.gate.finish(command, complete=True)
+                if body is not None and isinstance(command, commands.SendData):
+                    body.push(command.data)
+                elif body is not None and isinstance(command, commands.CloseConnection):
+                    body.push_tail(command, ends=True)
                 else:
                     yield command
-        yield from self._let_out()
+        yield from self._let_out_all()
 
     def done(self, event: events.Event) -> layer.CommandGenerator[None]:
         """The closing handshake is through; what is held still goes out."""
         if isinstance(event, events.Wakeup):
-            yield from self.relay_messages(event)
+            yield from self._let_out_all()
         elif isinstance(event, events.ConnectionClosed):
             self._receiver_gone(event.connection)
 
-    def _let_out(self) -> layer.CommandGenerator[None]:
-        for receiver, held in list(self._gates.items()):
-            if receiver not in self._gates:
+    def _let_out_all(self) -> layer.CommandGenerator[None]:
+        for receiver, body in list(self._bodies.items()):
+            if receiver not in self._bodies:
                 return  # cut, in a round of this loop
-            if held.then.block is not None and held.then.block != "timeout":
-                yield from self._cut("blocked", reset=True)  # a later stage: too late to answer
-                return
-            yield from self._pass_on(receiver, held, held.release())
-            reader = self._readers.get(receiver)
-            if reader is not None and receiver in self._gates:
-                if held.gate.waiting_bytes >= held.enough_bytes:
-                    reader.stop()
-                else:
-                    reader.go_on()
+            yield from self._let_out(body)
 
-    def _pass_on(
-        self, receiver: Connection, held: PacedDirection, items: list[Item]
-    ) -> layer.CommandGenerator[None]:
-        for item in items:
-            if isinstance(item, bytes):
-                yield commands.SendData(receiver, item)
-            elif item is Mark.CUT:
-                cut = held.then.cut
-                yield from self._cut("cut", reset=cut is not None and cut.how == "reset")
-                return
-            elif isinstance(item, commands.CloseConnection):
-                self._end(receiver, "complete")
-                yield item
+    def _receiver(self, body: Body) -> Connection:
+        return self.context.client if body.direction == "down" else self.context.server
 
-    def _cut(self, outcome: str, *, reset: bool) -> layer.CommandGenerator[None]:
+    def _pass_bytes(self, body: Body, data: bytes) -> layer.CommandGenerator[None]:
+        yield commands.SendData(self._receiver(body), data)
+
+    def _pass_tail(self, body: Body, tail: Tail) -> layer.CommandGenerator[None]:
+        self._close(self._receiver(body), "complete")
+        if isinstance(tail.what, commands.Command):
+            yield tail.what
+
+    def _cut(self, outcome: str, reason: str, *, reset: bool) -> layer.CommandGenerator[None]:
         """End it where it is, in the middle of a message perhaps, without a closing handshake."""
-        for receiver in list(self._gates):
-            self._end(receiver, outcome)
+        for receiver in list(self._bodies):
+            self._close(receiver, outcome)
         self._handle_event = self.done  # type: ignore[method-assign]  # how layers change state
         if reset:
             self.engine.connections.reset_on_close(self.context.client)
@@ -124,13 +100,9 @@ class PacedWebsocketLayer(websocket.WebsocketLayer):
             self.flow.live = False
 
     def _receiver_gone(self, receiver: Connection) -> None:
-        if receiver in self._gates:
+        if receiver in self._bodies:
             gone = "client-gone" if receiver is self.context.client else "origin-gone"
-            self._end(receiver, gone)
+            self._close(receiver, gone)
 
-    def _end(self, receiver: Connection, outcome: str) -> None:
-        held = self._gates.pop(receiver)
-        if reader := self._readers.pop(receiver, None):
-            reader.go_on()
-            reader.hold_at_most(None)
-        held.ended(outcome)
+    def _close(self, receiver: Connection, outcome: str) -> None:
+        self._bodies.pop(receiver).close(outcome)

@@ -7,7 +7,7 @@ nothing, each process goes on by itself as `throttle_store_down` wants it.
 from .address import Address
 from .members import Heard, Said, tell
 from .names import Names
-from .starts import SharedLine
-from .store import Down, Store
+from .starts import Down, SharedLine
+from .store import Store
 
 __all__ = ["Address", "Down", "Heard", "Names", "Said", "SharedLine", "Store", "tell"]

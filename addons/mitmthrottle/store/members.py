@@ -9,6 +9,9 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
+from mitmthrottle.policy.outside import shown
+
+from .answers import MOST_PROCESSES, count, milliseconds
 from .link import Away
 
 if TYPE_CHECKING:
@@ -17,6 +20,7 @@ if TYPE_CHECKING:
 EVERY_S = 2.0
 MOST_TOLD = 100
 """processes that are told of in one answer"""
+LONGEST_NAME = 64
 LONGEST_CHARS = 8192
 """of what one says; a longer word is somebody else's, and not read"""
 
@@ -50,7 +54,9 @@ async def tell(store: Store, text: str, *, listen: bool) -> Heard | None:
         )
         if not listen:
             return None
-        return Heard(int(answer[0]), tuple(_said(answer[1:])))
+        if not isinstance(answer, list):
+            return None
+        return Heard(count(answer[0], MOST_PROCESSES), tuple(_said(answer[1:])))
     except (Away, ValueError, IndexError):  # whether it is away is for others to find out
         return None
 
@@ -58,7 +64,7 @@ async def tell(store: Store, text: str, *, listen: bool) -> Heard | None:
 def _said(answer: list[str]) -> list[Said]:
     triples = zip(answer[::3], answer[1::3], answer[2::3], strict=False)
     return [
-        Said(process, float(silent_ms) / 1000, text)
+        Said(shown(process, LONGEST_NAME), milliseconds(silent_ms) / 1000, text)
         for process, silent_ms, text in triples
-        if len(text) <= LONGEST_CHARS
+        if isinstance(process, str) and isinstance(text, str) and len(text) <= LONGEST_CHARS
     ]

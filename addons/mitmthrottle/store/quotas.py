@@ -16,6 +16,7 @@ from typing import TYPE_CHECKING
 
 from mitmthrottle.pacing import SharedQuota
 
+from .answers import MOST_BYTES, count
 from .link import Away
 
 if TYPE_CHECKING:
@@ -99,7 +100,7 @@ class QuotaCalls:
             total = await self._store.link.run(
                 "quota.lua", [name], [used, known, f"{1000 * keep_s:.0f}"]
             )
-            quota.told(int(total), period)
+            quota.told(count(total, MOST_BYTES), period)
         except Away as error:
             quota.not_told()
             if not error.at_once:

@@ -13,6 +13,7 @@ from collections.abc import Callable
 
 from mitmthrottle.pacing import Answer, Demand, Part, Parts
 
+from .answers import MOST_PROCESSES, count, fraction, milliseconds
 from .link import Away, Link
 from .names import Names
 
@@ -83,22 +84,31 @@ class Sharing:
         keys = [names.fleet, *(names.of("budget", part.key) for part, _ in asked)]
         try:
             answer = await self._link.run("parts.lua", keys, arguments)
-            if len(answer) < 3 + 3 * len(asked):
+            if not isinstance(answer, list) or len(answer) < 3 + 3 * len(asked):
                 raise Away("it has answered out of turn")
+            # All of it before any of it is taken in.
+            processes = max(1, count(answer[1], MOST_PROCESSES))
+            clock_ms = milliseconds(answer[2])
+            answers = [_answer(answer[at : at + 3]) for at in range(3, 3 + 3 * len(asked), 3)]
         except BaseException:
             for part, _ in asked:
                 self._parts.unanswered(part)
             raise
-        self._parts.processes = max(1, int(answer[1]))
+        self._parts.processes = processes
         lost = self.epoch is not None and self.epoch != answer[0] and names is self.names
         self.epoch = answer[0]
-        self._take_in(asked, answer[3:])
+        self._take_in(asked, answers)
         if clock == self.clock:
-            self.on_clock(float(answer[2]) / 1000, self._now() - begun)
+            self.on_clock(clock_ms / 1000, self._now() - begun)
         return lost
 
-    def _take_in(self, asked: list[tuple[Part, Demand]], answers: list[str]) -> None:
+    def _take_in(self, asked: list[tuple[Part, Demand]], answers: list[Answer]) -> None:
         now = self._now()
-        for (part, demand), at in zip(asked, range(0, len(answers), 3), strict=True):
-            answer = Answer(float(answers[at]), float(answers[at + 1]), int(answers[at + 2]))
+        for (part, demand), answer in zip(asked, answers, strict=True):
             self._parts.answered(part, demand, answer, now)
+
+
+def _answer(texts: list[object]) -> Answer:
+    """Raises Away."""
+    part, each, sharing = texts
+    return Answer(fraction(part), fraction(each), count(sharing, MOST_PROCESSES))

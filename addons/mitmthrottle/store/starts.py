@@ -1,34 +1,52 @@
 """Whose turn it is to start, over all processes: `requests: 10 / min`.
 
 Rule: a start is counted by the store when it is given, and used at once or never: so there are
-never more than the limit says.  A response waits for its turn, but not for the store: while that
-is away each process gives one start in `processes` times the limit's interval, and none in advance.
+never more in any window than the limit says.  A response waits for its turn, but not for the store:
+while that is away each process gives one start in `processes` times the limit's interval, and none
+in advance.
 """
 
 from __future__ import annotations
 
 import asyncio
 import logging
-from typing import TYPE_CHECKING
+from collections import deque
+from collections.abc import Callable, Hashable, Sequence
+from typing import Literal, Protocol
 
-from .link import Away
+from mitmthrottle.pacing import Parts
 
-if TYPE_CHECKING:
-    from .store import Store
+from . import answers
+from .link import Away, Link
 
 logger = logging.getLogger(__name__)
 
 # At most 15 calls in any second: four at once, and eleven a second.
 ASK_EVERY_S = 1 / 11
 ASK_AT_ONCE = 4
+MOST_PERIODS = 1000  # each process reserves one start at most: so many processes, at `1 / period`
 STALE_S = 0.05  # a turn that nobody wants by then is lost: to use it later would be one too many
+
+
+Down = Literal["split", "open", "block"]
+"""what to do while the store is away"""
+
+
+class Counted(Protocol):
+    """What the lines need of the store."""
+
+    link: Link
+    parts: Parts
+    away: str | None
+    down: Down
+
+    def missed(self, error: Away) -> None: ...
 
 
 class SharedLine:
     """Those who wait here for one limit, first come first served."""
 
-    def __init__(self, store: Store, key: str, count: int, period_s: float) -> None:
-        self.new_at = 0.0  # the loop's time at which it will be as if new
+    def __init__(self, store: Counted, key: str, count: int, period_s: float) -> None:
         self.limit = (count, period_s)
         self._store = store
         self._key = key
@@ -37,7 +55,8 @@ class SharedLine:
         self._turns = 0  # given to us
         self._turns_at = 0.0  # from then on, for `STALE_S`
         self._asked_until = 0.0
-        self._full_at = 0.0  # when it will be as if nobody had started lately, as far as we know
+        self._given: deque[tuple[float, int]] = deque()  # when, and how many; within the period
+        self.new_at = 0.0  # the loop's time at which it will be as if nobody had started here
         self._failures = 0
         self._alone_at: float | None = None  # the next start while the store is away
 
@@ -81,15 +100,20 @@ class SharedLine:
             await asyncio.sleep(early_s)
         count, period_s = self.limit
         try:
-            known_ms = 1000 * max(0.0, self._full_at - loop.time())
-            given, wait_ms, full_ms = await self._store.link.run(
+            answer = await self._store.link.run(
                 "starts.lua",
                 [self._key],
-                [count, 1000 * period_s, max(1, self._waiting), f"{known_ms:.3f}"],
+                [count, 1000 * period_s, max(1, self._waiting), self._known(loop.time())],
             )
-            self._turns = int(given)
-            self._turns_at = loop.time() + float(wait_ms) / 1000
-            self._full_at = loop.time() + float(full_ms) / 1000
+            if not isinstance(answer, (list, tuple)) or len(answer) != 3:
+                raise Away("it has answered out of turn")
+            given, wait_ms, _ = answer
+            turns, wait_s = answers.count(given, count), answers.milliseconds(wait_ms) / 1000
+            if wait_s > MOST_PERIODS * period_s:
+                raise Away(f"it has answered {wait_s:g} s of a limit of {period_s:g} s")
+            self._turns, self._turns_at = turns, loop.time() + wait_s
+            self._given.append((self._turns_at, turns))
+            self.new_at = self._turns_at + period_s
         except Away as error:
             self._failed(error)
         except Exception:  # fail open: nobody waits for ever because of an error of ours
@@ -98,6 +122,12 @@ class SharedLine:
         else:
             self._failures = 0
             self._alone_at = None
+
+    def _known(self, now: float) -> int:
+        """Starts within the last period that were given here."""
+        while self._given and self._given[0][0] + self.limit[1] <= now:
+            self._given.popleft()
+        return sum(number for _, number in self._given)
 
     def _failed(self, error: Away) -> None:
         self._failures += 1
@@ -113,3 +143,60 @@ class SharedLine:
         self._alone_at = at
         await asyncio.sleep(at - now)
         self._alone_at = at + step_s
+
+
+class SharedPlace:
+    """A response's place in several lines, one after the other."""
+
+    def __init__(self, lines: Sequence[SharedLine], wake: Callable[[], None]) -> None:
+        self._lines = lines
+        self._wake = wake
+        self._may = False
+        self._task = asyncio.get_running_loop().create_task(self._wait())
+
+    def may_start(self, now: float) -> float:
+        """`now`: it may.  Infinity: when it is told."""
+        return now if self._may else float("inf")
+
+    def leave(self) -> None:
+        self._task.cancel()
+
+    async def _wait(self) -> None:
+        for line in self._lines:
+            await line.wait()
+        self._may = True
+        self._wake()
+
+
+class SharedStarts:
+    """The lines of this process, by what they count."""
+
+    def __init__(self, store: Counted, name: Callable[[Hashable], str]) -> None:
+        self._store = store
+        self._name = name
+        self._lines: dict[Hashable, SharedLine] = {}  # the least lately used first
+
+    def __len__(self) -> int:
+        return len(self._lines)
+
+    def place(
+        self, limits: Sequence[tuple[Hashable, int, float]], wake: Callable[[], None]
+    ) -> SharedPlace:
+        """A place for each of these keys, counts and periods in seconds; `wake` is called when it
+        may start."""
+        self._sweep(asyncio.get_running_loop().time())
+        return SharedPlace([self._line(*limit) for limit in limits], wake)
+
+    def _line(self, key: Hashable, count: int, period_s: float) -> SharedLine:
+        whole = (key, count, period_s)
+        line = self._lines.pop(whole, None)
+        if line is None:
+            line = SharedLine(self._store, self._name(whole), count, period_s)
+        self._lines[whole] = line
+        return line
+
+    def _sweep(self, now: float) -> None:
+        """Forget lines in which nobody waits, and of whose starts none counts any more."""
+        for key, line in list(self._lines.items())[:8]:
+            if line.is_new and line.new_at <= now:
+                del self._lines[key]

@@ -9,7 +9,6 @@ import asyncio
 import logging
 from collections import Counter
 from collections.abc import Callable, Hashable
-from typing import Literal
 
 from mitmthrottle.pacing import Parts, SharedQuota
 
@@ -18,11 +17,10 @@ from .link import Away, Link
 from .names import Names
 from .quotas import QuotaCalls
 from .sharing import Sharing
-from .starts import SharedLine
+from .starts import Down, SharedStarts
 
 logger = logging.getLogger(__name__)
 
-Down = Literal["split", "open", "block"]
 TRY_AGAIN_S = 0.5
 
 _MEANWHILE = {
@@ -47,6 +45,7 @@ class Store:
         self._names = Names("")
         self.sharing = Sharing(self.link, self.parts, self._names, now)
         self._quotas = QuotaCalls(self)
+        self.starts = SharedStarts(self, lambda key: self._names.of("starts", key))
         self._tasks: list[asyncio.Task[None]] = []
         self._listener: asyncio.Task[None] | None = None
 
@@ -93,11 +92,6 @@ class Store:
             if task is not None:
                 task.cancel()
         self._tasks.append(asyncio.get_running_loop().create_task(self.link.close()))
-
-    def line(self, key: Hashable, count: int, period_s: float) -> SharedLine:
-        """Where to wait for a limit on starts."""
-        name = self._names.of("starts", (key, count, period_s))
-        return SharedLine(self, name, count, period_s)
 
     def quota(self, key: Hashable, free_bytes: int, keep_s: float) -> SharedQuota:
         """An allowance that other processes use too."""

@@ -19,7 +19,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Literal
 
-from mitmthrottle.policy.exchange import plain_address
+from mitmthrottle.proxy.addresses import canonical, is_local
 from mitmthrottle.proxy.facts import PAGE_HOST
 
 TOKEN_HEADER = "x-throttle-token"  # its name, no secret
@@ -47,6 +47,8 @@ class Visit:
     """its address"""
     headers: Mapping[str, str]
     """names in lower case"""
+    hearsay: bool = False
+    """the address is only what a balancer says, or a tunnel's packets"""
     by_ourselves: bool = False
     """it came to the listener out of this very proxy, so nobody knows from whom"""
 
@@ -73,8 +75,8 @@ class Access:
 
     def refusal_to_switch(self, visit: Visit) -> Refusal | None:
         """Why a request that may read may not switch a rule."""
-        if not self.trusts(visit.client):
-            return Refusal(403, self.why_read_only(visit.client))
+        if not self.trusts(visit):
+            return Refusal(403, self.why_read_only(visit))
         if not hmac.compare_digest(
             visit.headers.get(TOKEN_HEADER, "").encode(), self.token.encode()
         ):
@@ -85,20 +87,20 @@ class Access:
             )
         return None
 
-    def trusts(self, client: str | None) -> bool:
+    def trusts(self, visit: Visit) -> bool:
         """Whether this client may switch, and see everybody's traffic."""
-        if client is None:
-            return False
-        try:
-            address = ipaddress.ip_address(plain_address(client))
-        except ValueError:
+        address = canonical(visit.client) if visit.client else None
+        if address is None or (visit.hearsay and is_local(address)):
             return False
         return any(address in network for network in self.writers)
 
-    def why_read_only(self, client: str | None) -> str:
+    def why_read_only(self, visit: Visit) -> str:
+        address = canonical(visit.client) if visit.client else None
+        who = f"you come from {address}" if address else "it is not known where you come from"
+        if visit.hearsay:
+            who += ", as a balancer or a tunnel says"
         return (
-            f"you come from {plain_address(client) if client else 'nowhere known'}, and only "
-            f"{', '.join(map(str, self.writers)) or 'nobody'} may switch rules "
+            f"{who}, and only {', '.join(map(str, self.writers)) or 'nobody'} may switch rules "
             "(option throttle_page_writers)"
         )
 

@@ -22,7 +22,7 @@ from mitmthrottle.watch.record_line import line_of
 logger = logging.getLogger(__name__)
 
 WRITE_EVERY_S = 1.0
-MOST_WAITING = 20_000  # lines, 10 MB or so: a disk that hangs must not fill the memory
+MOST_WAITING_BYTES = 16 * 1024 * 1024  # a disk that hangs must not fill the memory
 
 
 class Log(Watcher):
@@ -32,6 +32,7 @@ class Log(Watcher):
         self.lost = 0  # lines that could not be written
         self._file: LogFile | None = None
         self._waiting: list[bytes] = []
+        self._waiting_bytes = 0
         self._writing: asyncio.Task[None] | None = None
         self._said = False
         self._done = False
@@ -98,15 +99,17 @@ class Log(Watcher):
     def ended(self, record: EndedBody) -> None:
         if self._file is None:
             return
-        if len(self._waiting) >= MOST_WAITING:
+        if self._waiting_bytes >= MOST_WAITING_BYTES:
             self._lose(1, f"{self._file.path} takes no lines")
             return
         try:
             # Here, for in a thread it would take turns with everything.
-            self._waiting.append(line_of(record))
+            line = line_of(record)
         except Exception as fault:
             self._lose(1, f"a line could not be made: {fault!r}")
             return
+        self._waiting.append(line)
+        self._waiting_bytes += len(line)
         if self._done:  # the proxy stops: nobody will come round again
             self._flush()
         elif self._writing is None or self._writing.done():
@@ -131,7 +134,7 @@ class Log(Watcher):
             self._tell(_write(file, lines), file, len(lines))
 
     def _take(self) -> list[bytes]:
-        lines, self._waiting = self._waiting, []
+        lines, self._waiting, self._waiting_bytes = self._waiting, [], 0
         return lines
 
     def _tell(self, error: OSError | None, file: LogFile, lines: int) -> None:

@@ -11,17 +11,20 @@ from collections.abc import Hashable, Iterable
 from dataclasses import dataclass
 from typing import Annotated
 
-from pydantic import ConfigDict, Field, TypeAdapter, ValidationError
+from pydantic import AfterValidator, ConfigDict, Field, TypeAdapter, ValidationError
 
 from mitmthrottle.pacing import Part
+from mitmthrottle.policy.outside import printable
 from mitmthrottle.store import Names
 
 MOST_SHARES = 12
 """of one process; the busiest"""
 
-_Short = Annotated[str, Field(max_length=100)]
+# Anybody who can write to the store may have put escapes for a terminal into it.
+_Short = Annotated[str, Field(max_length=100), AfterValidator(printable)]
 _Count = Annotated[int, Field(ge=0, le=10**9)]
-_Rate = Annotated[float, Field(ge=0, allow_inf_nan=False)]
+# Sums of them are shown too, and stay numbers that JSON has.
+_Rate = Annotated[float, Field(ge=0, le=1e15, allow_inf_nan=False)]
 
 
 @dataclass(frozen=True, slots=True)
@@ -49,7 +52,7 @@ class Word:
     name: _Short
     version: _Short
     """of its policy"""
-    policy_s: Annotated[float, Field(allow_inf_nan=False)]
+    policy_s: Annotated[float, Field(ge=-1e15, le=1e15, allow_inf_nan=False)]
     """for so long it has had that"""
     paced: _Count
     measured_bytes_per_s: _Rate
@@ -89,9 +92,9 @@ def shares(parts: Iterable[Part], names: Names) -> tuple[Share, ...]:
 
 
 def _share(key: tuple[Hashable, ...], parts: list[Part], names: Names) -> Share:
-    """`key` is of effects.py: rule, number of the limit, `per`."""
+    """`key` is of bodies/plan.py: whose limit, its number, `per`."""
     owner, index, per = key
-    upload = isinstance(owner, tuple)
+    upload = isinstance(owner, tuple) and owner[1] == "upload"
     rule = owner[0] if isinstance(owner, tuple) else owner
     limited = all(part.budget.fraction <= 1 for part in parts)
     return Share(

@@ -97,7 +97,7 @@ class Members:
             name=self._name()[:100],
             version=engine.version,
             policy_s=time.time() - loaded.time if loaded else 0.0,
-            paced=engine.paced_responses,
+            paced=engine.paced_bodies,
             measured_bytes_per_s=sum(each.measured[-1] for each in series if each.measured),
             shares=shares(store.parts.active(), store.names),
         )

@@ -1,4 +1,4 @@
-"""The metrics that are so at the moment of asking: what is under way, what is held, which policy.
+"""The metrics that are so at the moment of asking: what is under way, what is body, which policy.
 
 Rule: nothing is kept here; each is read where it is known.
 """
@@ -53,7 +53,7 @@ class Live(Collector):
         if engine is not None:
             for (kind, rule), count in self._under_way(engine).items():
                 active.add_metric((kind, rule), count)
-            waiting.add_metric((), sum(held.gate.waiting_bytes for held in engine.active()))
+            waiting.add_metric((), sum(body.waiting_bytes for body in engine.active()))
             policy.add_metric((), {"name": engine.policy.name, "version": engine.version})
             rules.add_metric((), len(engine.policy.rules))
         unmatched.add_metric((), engine.reports.unmatched if engine else 0)
@@ -91,6 +91,6 @@ class Live(Collector):
 
     def _under_way(self, engine: Engine) -> Counter[tuple[str, str]]:
         return Counter(
-            (held.kind, self._label(held.rule) if held.rule else UNDECIDED)
-            for held in engine.active()
+            (body.kind, self._label(body.rule) if body.rule else UNDECIDED)
+            for body in engine.active()
         )

@@ -19,10 +19,11 @@ from pathlib import Path
 from mitmproxy import ctx, exceptions, http, tls
 from mitmproxy.addonmanager import Loader
 from mitmproxy.addons.proxyserver import Proxyserver
-from mitmproxy.proxy.server_hooks import ServerConnectionHookData
+from mitmproxy.connection import Server
 
 from mitmthrottle.proxy.addon import Throttle
-from mitmthrottle.proxy.facts import PAGE_HOST, host_of
+from mitmthrottle.proxy.destinations import opened_by_us
+from mitmthrottle.proxy.facts import PAGE_HOST, host_of, name_of
 from mitmthrottle.proxy.pinned import says_so
 
 from . import access, pac
@@ -64,13 +65,12 @@ class Page:
         self._listener: Listener | None = None
         self._sampling: asyncio.Task[None] | None = None
         self._telling: asyncio.Task[None] | None = None
-        self._own: set[tuple[str, int]] = set()  # where our own connections to ourselves come from
         self._address: Address | None = None
         self._replacing: asyncio.Task[None] | None = None
         self.app = application(
             Backend(
                 access=lambda: self._access,
-                is_ourselves=self._own.__contains__,
+                is_ourselves=opened_by_us,
                 state=self._state,
                 policy_text=self._view.policy_text,
                 switch=self._switch,
@@ -206,6 +206,13 @@ class Page:
 
     # -- mitmproxy's hooks
 
+    def requestheaders(self, flow: http.HTTPFlow) -> None:
+        """What is for us goes to nobody else, whatever the client said of where to: should its body
+        be streamed, the connection for it is refused (destinations.py)."""
+        if host_of(flow) == PAGE_HOST:
+            flow.request.data.host = PAGE_HOST
+            flow.server_conn = Server(address=(PAGE_HOST, flow.request.port))
+
     def request(self, flow: http.HTTPFlow) -> Coroutine[None, None, None] | None:
         host = host_of(flow)
         if host == PAGE_HOST:
@@ -218,24 +225,11 @@ class Page:
             await serve(self.app, flow)
             asyncio.get_running_loop().call_later(HIDE_AFTER_S, _hide, flow)
 
-    def server_connected(self, data: ServerConnectionHookData) -> None:
-        """Somebody may reach the listener through the proxy, and would seem to be local."""
-        server = data.server
-        listener = self._listener
-        if listener is None or not server.peername or not server.sockname:
-            return
-        if server.peername[1] == listener.address.port:
-            self._own.add((server.sockname[0], server.sockname[1]))
-
-    def server_disconnected(self, data: ServerConnectionHookData) -> None:
-        if self._own and data.server.sockname:
-            self._own.discard((data.server.sockname[0], data.server.sockname[1]))
-
     def tls_failed_client(self, data: tls.TlsData) -> None:
         address = data.context.server.address
         name = data.context.client.sni or (address[0] if address else "")
         if name and says_so(data.conn.error):
-            self._live.distrusted(name)
+            self._live.distrusted(name_of(name))
 
     # -- what the page asks for
 

@@ -12,6 +12,9 @@ from mitmproxy import http
 from mitmproxy.addons import asgiapp
 from starlette.types import ASGIApp, Receive, Scope, Send
 
+from mitmthrottle.proxy.facts import host_of
+from mitmthrottle.proxy.proxy_protocol import is_hearsay
+
 
 async def serve(app: ASGIApp, flow: http.HTTPFlow) -> None:
     """Give the flow its response."""
@@ -27,7 +30,7 @@ async def serve(app: ASGIApp, flow: http.HTTPFlow) -> None:
 def _as_a_server_would(scope: Scope, flow: http.HTTPFlow) -> dict[str, Any]:
     headers = list(scope["headers"])
     if not any(name == b"host" for name, _ in headers):  # HTTP/2 calls it :authority
-        headers.append((b"host", (flow.request.host_header or flow.request.host).encode()))
+        headers.append((b"host", host_of(flow).encode()))
     return {
         **scope,
         "scheme": scope["scheme"].lower(),
@@ -35,4 +38,5 @@ def _as_a_server_would(scope: Scope, flow: http.HTTPFlow) -> dict[str, Any]:
         "path": unquote(unquote(scope["path"])),
         "headers": headers,
         "mitmthrottle.way": "proxy",
+        "mitmthrottle.hearsay": is_hearsay(flow.client_conn),
     }

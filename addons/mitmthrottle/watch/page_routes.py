@@ -27,6 +27,7 @@ logger = logging.getLogger(__name__)
 
 FILES = Path(__file__).with_name("page_files")
 TYPES = {".css": "text/css", ".js": "text/javascript", ".svg": "image/svg+xml"}
+HEALTH = ("/healthz", "/readyz")
 VISIT = "mitmthrottle.visit"
 """Where the scope holds the facts that were judged."""
 
@@ -51,7 +52,7 @@ class Backend:
     """What the page asks of the proxy."""
 
     access: Callable[[], Access]
-    is_ourselves: Callable[[tuple[str, int]], bool]
+    is_ourselves: Callable[[str, int], bool]
     """whether a client of the listener is this very proxy"""
     state: Callable[[Reading], state_json.State]
     policy_text: Callable[[Reading], str | None]
@@ -81,7 +82,14 @@ class Guarded:
         answer: ASGIApp = self._app
         if refusal := self._backend.access().refusal(visit):
             answer = _refuse(refusal.status, refusal.why)
+            if visit.method in ("GET", "HEAD") and visit.path in HEALTH:
+                answer = self._health  # whoever looks after the proxy knows it by any name
         await answer(scope, receive, _with_headers(send))
+
+    async def _health(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """Whether it is well, and nothing else."""
+        status = 200 if self._backend.version() is not None else 503
+        await PlainTextResponse("ok" if status == 200 else "ill", status)(scope, receive, send)
 
     def _visit(self, scope: Scope) -> Visit:
         client = scope.get("client")
@@ -96,8 +104,9 @@ class Guarded:
             hosts=tuple(value for name, value in pairs if name == "host"),
             client=client[0] if client else None,
             headers=dict(pairs),
+            hearsay=bool(scope.get("mitmthrottle.hearsay")),
             by_ourselves=bool(
-                client and not through_proxy and self._backend.is_ourselves(tuple(client[:2]))
+                client and not through_proxy and self._backend.is_ourselves(client[0], client[1])
             ),
         )
 
@@ -114,7 +123,7 @@ def application(backend: Backend) -> ASGIApp:
         Route("/metrics", endpoints.metrics),
         Route("/proxy.pac", endpoints.pac),
         Route("/ca.pem", endpoints.authority),
-        Route("/healthz", endpoints.health),
+        *(Route(path, endpoints.health) for path in HEALTH),
         *(Route(f"/{path.name}", _file(path)) for path in files),
     ]
     handlers = {HTTPException: _http_fault, Exception: _fault}
@@ -134,7 +143,8 @@ class _Endpoints:
         number = int(since) if since.isascii() and since.isdigit() and len(since) < 12 else 0
         answer = self._backend.state(self._reading(request, number))
         return Response(
-            json.dumps(answer, ensure_ascii=False, separators=(",", ":")),
+            # Half a surrogate pair, of whatever program has told it, is no UTF-8.
+            json.dumps(answer, ensure_ascii=False, separators=(",", ":")).encode(errors="replace"),
             media_type="application/json",
         )
 
@@ -189,11 +199,11 @@ class _Endpoints:
     def _reading(self, request: Request, since: int = 0) -> Reading:
         visit: Visit = request.scope[VISIT]
         access = self._backend.access()
-        trusted = access.trusts(visit.client)
+        trusted = access.trusts(visit)
         return Reading(
             address=visit.client,
             trusted=trusted,
-            why_not=None if trusted else access.why_read_only(visit.client),
+            why_not=None if trusted else access.why_read_only(visit),
             token=access.token if trusted else None,
             since=since,
         )

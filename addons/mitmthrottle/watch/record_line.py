@@ -10,13 +10,15 @@ from functools import lru_cache
 from json.encoder import encode_basestring_ascii as quoted
 
 from mitmthrottle.policy import Rule
-from mitmthrottle.proxy.passing import Passing
+from mitmthrottle.policy.outside import cut
 from mitmthrottle.proxy.record import Record
+from mitmthrottle.proxy.unpaced import Unpaced
 
 NULL = "null"
+LONGEST_PATH = 2048
 
 
-def line_of(record: Record | Passing) -> bytes:
+def line_of(record: Record | Unpaced) -> bytes:
     """With its newline; ASCII only, so that no reader stumbles over what was in a URL.
 
     Put together by hand, since there is one for each response: a dictionary and its encoder take
@@ -38,7 +40,7 @@ def line_of(record: Record | Passing) -> bytes:
         f',"direction":"{record.direction}"'
         f',"flow":{quoted(record.flow_id)}'
         f"{asked_for}"
-        f',"path":{NULL if opaque else quoted(path if path.isascii() else _valid(path))}'
+        f',"path":{NULL if opaque else quoted(cut(path, LONGEST_PATH))}'
         f',"content":{NULL if kind is None else quoted(kind)}'
         f',"status":{NULL if status is None else status}'
         f"{_WITHOUT_RULE if record.rule is None else _ruled(record.rule, record.asked_bytes_per_s)}"
@@ -71,8 +73,3 @@ _WITHOUT_RULE = ',"rule":null,"line":null,"asked_bytes_per_s":null'
 def _ruled(rule: Rule, asked_bytes_per_s: float | None) -> str:
     asked = NULL if asked_bytes_per_s is None else asked_bytes_per_s
     return f',"rule":{quoted(rule.name)},"line":{rule.line},"asked_bytes_per_s":{asked}'
-
-
-def _valid(text: str) -> str:
-    """Bytes that are no UTF-8 become U+FFFD: half a surrogate pair is no valid JSON for many."""
-    return text.encode("utf-8", "surrogateescape").decode("utf-8", "replace")

@@ -1,25 +1,40 @@
 """The listener on localhost: uvicorn in mitmproxy's own event loop.
 
-Rule: whatever is wrong with it is one warning; the proxy goes on without the page.
+Rule: whatever is wrong with it is one warning; the proxy goes on without the page.  And whoever
+connects and does not ask, or asks and does not listen, keeps nobody else from it: there is a
+deadline for both, and where there are too many connections, the newest are served and the oldest
+of whoever has most of them go.
 """
 
 from __future__ import annotations
 
 import asyncio
 import contextlib
+import itertools
 import logging
 import re
 import socket
+from collections import Counter
 from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Any
 
+import h11
 import uvicorn
 from uvicorn.protocols.http.h11_impl import H11Protocol
+
+from mitmthrottle.proxy.addresses import canonical
+from mitmthrottle.proxy.listeners import Listeners, listeners
 
 logger = logging.getLogger(__name__)
 
 MOST_CONNECTIONS = 64
+MOST_OF_AN_ADDRESS = 32
+"""A browser has six for each of its pages."""
+ASK_S = 5.0
+"""How long a client may take to say what it wants."""
+LISTEN_S = 30.0
+"""And to take the answer."""
 STOP_S = 2.0
 _ADDRESS = re.compile(r"(?P<host>\[[0-9a-fA-F:.%]+\]|[^\[\]:/\s]+):(?P<port>[0-9]{1,5})")
 
@@ -47,18 +62,60 @@ class Address:
 
 
 class _Protocol(H11Protocol):
-    """One that does not use up the proxy's file descriptors."""
+    """One that has deadlines, and gives way."""
+
+    _deadline: asyncio.TimerHandle | None = None
+    _serials = itertools.count()
 
     def connection_made(self, transport: Any) -> None:
-        if len(self.connections) >= MOST_CONNECTIONS:
-            transport.abort()
-            self.transport = transport
-            return
+        self.serial = next(self._serials)
         super().connection_made(transport)
+        self._must_end_within(ASK_S)
+        mine = [each for each in self._all() if each.address == self.address]
+        if len(mine) > MOST_OF_AN_ADDRESS:
+            self._give_way(mine)
+        elif len(self.connections) > MOST_CONNECTIONS:
+            self._give_way(self._all())
+
+    @property
+    def address(self) -> str:
+        """The client's, in one spelling."""
+        return str(canonical(self.client[0])) if self.client else ""
+
+    def data_received(self, data: bytes) -> None:
+        super().data_received(data)
+        if self.conn.their_state in (h11.IDLE, h11.SEND_BODY):
+            if self._deadline is None:  # the next request on this connection
+                self._must_end_within(ASK_S)
+        elif not self.transport.is_closing():
+            self._must_end_within(LISTEN_S)
+
+    def on_response_complete(self) -> None:
+        self._must_end_within(None)  # uvicorn itself waits for the next request, not for long
+        super().on_response_complete()
 
     def connection_lost(self, exc: Exception | None) -> None:
-        if self in self.connections:
-            super().connection_lost(exc)
+        self._must_end_within(None)
+        super().connection_lost(exc)
+
+    def _must_end_within(self, time_s: float | None) -> None:
+        if self._deadline is not None:
+            self._deadline.cancel()
+        self._deadline = self.loop.call_later(time_s, self._end) if time_s is not None else None
+
+    def _end(self) -> None:
+        self.transport.abort()
+
+    def _all(self) -> list[_Protocol]:
+        return [each for each in self.connections if isinstance(each, _Protocol)]
+
+    def _give_way(self, to_choose_from: list[_Protocol]) -> None:
+        """End the oldest of those of the address that has most."""
+        count = Counter(each.address for each in to_choose_from)
+        found = [each for each in to_choose_from if each is not self]
+        found.sort(key=lambda each: (-count[each.address], each.serial))
+        found[0]._end()
+        self.connections.discard(found[0])
 
 
 class _Server(uvicorn.Server):
@@ -72,10 +129,17 @@ class _Server(uvicorn.Server):
 class Listener:
     """Serves an ASGI app on an address until it is stopped."""
 
-    def __init__(self, address: Address, app: Any) -> None:
+    def __init__(self, address: Address, app: Any, known: Listeners = listeners) -> None:
         """Raises OSError when the address cannot be had."""
         self._socket = _bound(address)
         self.address = Address(address.host, self._socket.getsockname()[1])
+        self._listening = known.open("page", self.address.port)
+        try:
+            self._socket.listen(MOST_CONNECTIONS)
+        except OSError:
+            self._socket.close()
+            self._listening.close()
+            raise
         config = uvicorn.Config(
             app,
             http=_Protocol,
@@ -105,6 +169,7 @@ class Listener:
         for server in getattr(self._server, "servers", ()):  # none before it has started
             server.close()
         self._socket.close()
+        self._listening.close()
 
     async def stop(self) -> None:
         self._server.should_exit = True
@@ -114,6 +179,7 @@ class Listener:
             logger.warning("mitmthrottle: the page's listener did not end in time")
         finally:
             self._socket.close()
+            self._listening.close()
 
     async def _serve(self) -> None:
         try:
@@ -130,7 +196,6 @@ def _bound(address: Address) -> socket.socket:
     try:
         bound.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
         bound.bind(where)
-        bound.listen(MOST_CONNECTIONS)
         bound.setblocking(False)
     except OSError:
         bound.close()

@@ -1,7 +1,8 @@
 """What the live page knows: decisions, tallies by rule and client, errors, the policy in force.
 
-Rule: it only counts and keeps what it is told, bounded in everything; what it means is worked
-out when somebody asks (state_json.py).
+Rule: it only counts and keeps what it is told, bounded in everything: so many of each, and each of
+bounded length since it came in (proxy/facts.py); what it means is worked out when somebody asks
+(state_json.py).
 """
 
 from __future__ import annotations
@@ -17,7 +18,8 @@ from mitmproxy import http
 
 from mitmthrottle.policy import Decision, Exchange, Policy, PolicyError, Rule, WhyNot
 from mitmthrottle.policy.exchange import plain_address
-from mitmthrottle.proxy.held import Held
+from mitmthrottle.policy.outside import shown
+from mitmthrottle.proxy.bodies.body import Body
 from mitmthrottle.proxy.record import Record
 from mitmthrottle.proxy.watcher import EndedBody, Watcher
 from mitmthrottle.watch.state_samples import JustEnded
@@ -26,6 +28,7 @@ MOST_ROWS = 200
 MOST_CLIENTS = 200
 MOST_HOSTS = 500
 MOST_FAILURES = 20
+LONGEST_FAILURE = 500
 LONGEST_POLICY_BYTES = 256 * 1024
 """A longer file is not shown."""
 
@@ -83,6 +86,8 @@ class Row:
     """worked out once asked for"""
     would_match: str | None = None
     """likewise: the rule that holds by now, where none did then"""
+    switched_off: str | None = None
+    """likewise: the rule that would hold if nobody had switched it off"""
 
 
 @dataclass(frozen=True, slots=True)
@@ -177,11 +182,11 @@ class Live(Watcher):
             self._unmatched_left -= 1
             self.wants_unmatched &= self._unmatched_left > 0
 
-    def began(self, held: Held) -> None:
-        if held.kind in ("opaque", "websocket") and held.direction == "down" and held.rule:
-            row = self._row(held.flow_id, held.exchange)
-            row.rule = held.rule
-            self._matched(row, held.rule)
+    def began(self, body: Body) -> None:
+        if body.kind in ("opaque", "websocket") and body.direction == "down" and body.rule:
+            row = self._row(body.flow_id, body.exchange)
+            row.rule = body.rule
+            self._matched(row, body.rule)
 
     def ended(self, record: EndedBody) -> None:
         row = self.rows.get(record.flow_id)
@@ -197,7 +202,7 @@ class Live(Watcher):
 
     def failed(self, what: str) -> None:
         self.failed_count += 1
-        self.failures.append((self._now(), what))
+        self.failures.append((self._now(), shown(what, LONGEST_FAILURE)))
 
     def stopped(self) -> None:
         self.loaded = None

@@ -13,7 +13,7 @@ from collections.abc import Iterable
 from mitmthrottle.policy import Rule
 from mitmthrottle.policy.stages import Timeline
 from mitmthrottle.proxy.addon import Throttle
-from mitmthrottle.proxy.held import Held
+from mitmthrottle.proxy.bodies.body import Body
 
 from . import state_json as shape
 from .state import Live
@@ -36,14 +36,14 @@ class RuleStates:
         policy = self._throttle.control.policy
         return policy.rules if policy and self._throttle.engine else ()
 
-    def states(self, active: list[Held], since: int) -> list[shape.RuleState]:
+    def states(self, active: list[Body], since: int) -> list[shape.RuleState]:
         """What each rule does now, with the samples newer than number `since`."""
         rules = self.of_file()
-        busy = Counter(held.rule.name for held in active if held.rule)
+        busy = Counter(body.rule.name for body in active if body.rule)
         under_way = Counter[str]()
-        for held in active:
-            if held.rule:
-                under_way[held.rule.name] += held.gate.sent_bytes
+        for body in active:
+            if body.rule:
+                under_way[body.rule.name] += body.sent_bytes
         if len(rules) > MOST_RULES:  # those that have had something to do first
             known = self._live.rules
             rules = tuple(sorted(rules, key=lambda rule: rule.name not in known)[:MOST_RULES])

@@ -10,7 +10,7 @@ from collections import defaultdict, deque
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 
-from mitmthrottle.proxy.held import Held
+from mitmthrottle.proxy.bodies.body import Body
 from mitmthrottle.proxy.watcher import EndedBody
 
 EVERY_S = 1.0
@@ -64,18 +64,18 @@ class Samples:
         """number of the newest sample"""
         self.series: dict[str, Series] = {}
         self._totals: dict[str, int] = {}
-        self._sent: dict[Held, int] = {}
-        self._now: dict[Held, float] = {}
+        self._sent: dict[Body, int] = {}
+        self._now: dict[Body, float] = {}
         self._time: float | None = None
 
-    def rate_now(self, held: Held) -> float | None:
+    def rate_now(self, body: Body) -> float | None:
         """What has left this body's gate over the last second, in bytes/s; None: too new."""
-        return self._now.get(held)
+        return self._now.get(body)
 
     def take(
         self,
         now: float,
-        active: Iterable[Held],
+        active: Iterable[Body],
         ended_bytes: Mapping[str, int],
         just_ended: JustEnded | None = None,
     ) -> None:
@@ -85,20 +85,20 @@ class Samples:
         totals = dict(ended_bytes)
         asked: defaultdict[str, float] = defaultdict(float)
         free: set[str] = set()
-        sent: dict[Held, int] = {}
-        for held in active:
-            if held.rule is None:
+        sent: dict[Body, int] = {}
+        for body in active:
+            if body.rule is None:
                 continue
-            name, gate = held.rule.name, held.gate
-            sent[held] = gate.sent_bytes
-            totals[name] = totals.get(name, 0) + gate.sent_bytes
-            if not gate.head_sent:
+            name = body.rule.name
+            sent[body] = body.sent_bytes
+            totals[name] = totals.get(name, 0) + body.sent_bytes
+            if not body.headers_sent:
                 continue
-            rate = held.rate_bytes_per_s
+            rate = body.rate_bytes_per_s
             if rate is None:
                 free.add(name)
             else:  # what came during the last second could have it for a part of that
-                asked[name] += rate * min(gate.opened_s_ago / since_s, 1.0)
+                asked[name] += rate * min(body.age_s / since_s, 1.0)
         if just_ended is not None:
             just_ended.add_to(asked, since_s)
         before = self._sent

@@ -14,8 +14,9 @@ from dataclasses import dataclass
 
 from mitmthrottle.policy import Exchange
 from mitmthrottle.policy.exchange import plain_address
+from mitmthrottle.policy.outside import cut, shown
 from mitmthrottle.proxy.addon import Throttle
-from mitmthrottle.proxy.held import Held
+from mitmthrottle.proxy.bodies.body import Body
 
 from . import state_json as shape
 from .members_seen import Members
@@ -27,6 +28,7 @@ from .state_why import Reasons
 MOST_ACTIVE = 100
 MOST_DECISIONS = 60
 LONGEST_PATH = 200
+LONGEST_FAULT = 500
 
 
 @dataclass(frozen=True, slots=True)
@@ -67,14 +69,14 @@ class View:
         self._listens = listens
         self._device_of = device_of
         self._members = members
-        self._reasons = Reasons(self._might_match)
+        self._reasons = Reasons(self._might_match, lambda: throttle.control.policy)
         self._rules = RuleStates(throttle, live, samples)
         self._began = time.monotonic()
 
     def state(self, reading: Reading) -> shape.State:
         active = self._throttle.engine.active() if self._throttle.engine else []
         seen = [
-            held for held in active if held.rule and reading.may_see(held.exchange.client_address)
+            body for body in active if body.rule and reading.may_see(body.exchange.client_address)
         ]
         rates = self._samples.series.values()
         live = self._live
@@ -101,7 +103,7 @@ class View:
             },
             "samples": {"last": self._samples.last, "every_s": EVERY_S, "kept": KEPT},
             "rules": self._rules.states(active, reading.since),
-            "active": [self._body(held) for held in seen[:MOST_ACTIVE]],
+            "active": [self._body(body) for body in seen[:MOST_ACTIVE]],
             "clients": self._clients(active, reading),
             "decisions": self._decisions(reading),
             "hosts_seen": _most(live.hosts) if reading.trusted else [],
@@ -154,7 +156,9 @@ class View:
             "refused": refused
             and {
                 "time": refused[0],
-                "faults": [str(fault) for fault in refused[1].faults[:MOST_LISTED]]
+                "faults": [
+                    shown(str(each), LONGEST_FAULT) for each in refused[1].faults[:MOST_LISTED]
+                ]
                 if reading.trusted
                 else [],
             },
@@ -162,38 +166,38 @@ class View:
 
     # -- what is under way, and was
 
-    def _body(self, held: Held) -> shape.ActiveBody:
-        gate, exchange, rule = held.gate, held.exchange, held.rule
+    def _body(self, body: Body) -> shape.ActiveBody:
+        exchange, rule = body.exchange, body.rule
         state: shape.Progress
-        if gate.in_line:
+        if body.waits_to_start:
             state = "waits its turn"
-        elif not gate.head_sent:
+        elif not body.headers_sent:
             state = "delayed"
         else:
-            state = "free" if held.rate_bytes_per_s is None else "paced"
-        now = self._samples.rate_now(held)
+            state = "free" if body.rate_bytes_per_s is None else "paced"
+        now = self._samples.rate_now(body)
         return {
-            "id": f"{held.flow_id}/{held.direction}",
-            "kind": held.kind,
-            "direction": held.direction,
+            "id": f"{body.flow_id}/{body.direction}",
+            "kind": body.kind,
+            "direction": body.direction,
             "rule": rule.name if rule else "",
             "line": rule.line if rule else 0,
             **_asked_for(exchange),
-            "bytes": gate.sent_bytes,
+            "bytes": body.sent_bytes,
             "size_bytes": exchange.size,
-            "asked_bytes_per_s": held.rate_bytes_per_s,
-            "measured_bytes_per_s": gate.measured_bytes_per_s if now is None else now,
-            "age_s": gate.opened_s_ago,
+            "asked_bytes_per_s": body.rate_bytes_per_s,
+            "measured_bytes_per_s": body.measured_bytes_per_s if now is None else now,
+            "age_s": body.age_s,
             "state": state,
         }
 
-    def _clients(self, active: list[Held], reading: Reading) -> list[shape.ClientState]:
+    def _clients(self, active: list[Body], reading: Reading) -> list[shape.ClientState]:
         busy: Counter[tuple[str, str | None]] = Counter()
         sent: Counter[tuple[str, str | None]] = Counter()
-        for held in active:
-            key = (plain_address(held.exchange.client_address or ""), held.exchange.user)
+        for body in active:
+            key = (plain_address(body.exchange.client_address or ""), body.exchange.user)
             busy[key] += 1
-            sent[key] += held.gate.sent_bytes
+            sent[key] += body.sent_bytes
         found: list[shape.ClientState] = []
         for key, client in reversed(self._live.clients.items()):
             if not reading.may_see(client.address):
@@ -283,7 +287,7 @@ def _asked_for(exchange: Exchange) -> shape.AskedFor:
         "client": plain_address(exchange.client_address or ""),
         "method": exchange.method,
         "host": exchange.host,
-        "path": "" if exchange.opaque else exchange.path[:LONGEST_PATH],
+        "path": "" if exchange.opaque else cut(exchange.path, LONGEST_PATH),
     }
 
 

@@ -1,7 +1,7 @@
 """The live page in a terminal: `mitmthrottle top`.
 
 Rule: it reads `/api/state` and nothing else, and prints whatever a client has sent with its
-control characters taken out.
+control characters escaped.
 """
 
 from __future__ import annotations
@@ -19,6 +19,7 @@ from rich.live import Live
 from rich.table import Table
 from rich.text import Text
 
+from mitmthrottle.policy.outside import shown
 from mitmthrottle.policy.units import format_size
 
 from .state_json import ActiveBody, Decided, RuleState, State
@@ -32,6 +33,7 @@ MOST_ANSWER_BYTES = 16 * 1024 * 1024
 PLOT_SAMPLES = 30
 BARS = " ▁▂▃▄▅▆▇█"
 MOST_ROWS = 8
+LONGEST_REASON = 500
 
 
 class NoPage(Exception):
@@ -53,9 +55,9 @@ def fetch(url: str) -> State:
             state = json.loads(answer.read(MOST_ANSWER_BYTES))
     except urllib.error.HTTPError as refusal:
         said = refusal.read(500).decode(errors="replace").strip()
-        raise NoPage(f"{url} answers {printable(said) or refusal.code}") from None
+        raise NoPage(f"{url} answers {shown(said, LONGEST_REASON) or refusal.code}") from None
     except (OSError, http.client.HTTPException) as fault:
-        reason = getattr(fault, "reason", fault)
+        reason = shown(str(getattr(fault, "reason", fault)), LONGEST_REASON)
         raise NoPage(
             f"no live page answers at {url} ({reason}): start the proxy with `mitmthrottle run "
             "POLICY`; if its page is elsewhere (option throttle_listen, see its log): "

@@ -5,10 +5,9 @@ Rule: nothing that a terminal would obey comes through.
 
 from __future__ import annotations
 
+from mitmthrottle.policy.outside import printable
 
-def printable(text: str) -> str:
-    """Without what a terminal would obey."""
-    return "".join(char if char.isprintable() else "�" for char in text)
+__all__ = ["printable", "rate"]
 
 
 def rate(bytes_per_s: float | None) -> str:

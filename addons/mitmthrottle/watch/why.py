@@ -14,8 +14,8 @@ from mitmthrottle.explain import as_text, explain
 from mitmthrottle.policy import Exchange, Policy
 from mitmthrottle.policy.units import format_duration, format_rate
 from mitmthrottle.proxy.addon import Throttle
+from mitmthrottle.proxy.bodies.sniffing import FIRST_BYTES
 from mitmthrottle.proxy.facts import exchange_of
-from mitmthrottle.proxy.gate import HEAD_BYTES
 from mitmthrottle.proxy.mark import METADATA_KEY, shown
 
 PARTS = {"upload": "upload", "down": "to the client", "up": "to the server"}
@@ -94,7 +94,7 @@ def _exchange_of(flow: flow.Flow, policy_started: float | None) -> Exchange | No
         exchange = exchange_of(flow, 0, 0.0)
         body = flow.response.raw_content if flow.response else None
         if body is not None:  # as it was collected, or saved
-            exchange = exchange._replace(head=body[:HEAD_BYTES], seen=len(body), complete=True)
+            exchange = exchange._replace(head=body[:FIRST_BYTES], seen=len(body), complete=True)
     elif isinstance(flow, tcp.TCPFlow):
         at = flow.timestamp_created
         exchange = _opaque(flow)

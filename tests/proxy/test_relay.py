@@ -11,8 +11,9 @@ from mitmproxy.proxy.layers.tcp import TcpMessageInjected
 from mitmproxy.proxy.layers.tls import ClientTLSLayer, ServerTLSLayer
 from mitmproxy.test import tflow, tutils
 
+from mitmthrottle.pacing import Pace
 from mitmthrottle.policy import parse_policy
-from mitmthrottle.proxy.direction import PacedDirection
+from mitmthrottle.proxy.bodies.body import Body
 
 from .relayed import Relay, client_hello, relay
 
@@ -197,7 +198,7 @@ def test_who_has_authenticated_shares_its_budgets_with_its_requests() -> None:
         auth.authenticated[r.client] = ("alice", "secret")
         r.say(r.server, DATA)
         (down,) = (held for held in r.engine.active() if held.direction == "down")
-        assert down.parties.client == "user alice"
+        assert down.exchange.client_identity == "user alice"
 
 
 # -- what goes wrong, and what changes
@@ -205,7 +206,7 @@ def test_who_has_authenticated_shares_its_budgets_with_its_requests() -> None:
 
 def test_an_error_while_beginning_lets_the_connection_pass(monkeypatch: pytest.MonkeyPatch) -> None:
     with relay(SLOW, NAMED) as r:
-        monkeypatch.setattr(PacedDirection, "attach", lambda *args: 1 / 0)
+        monkeypatch.setattr(Body, "begin", lambda *args: 1 / 0)
         r.say(r.server, DATA)
         r.say(r.client, DATA)
         assert r.got(r.client) == DATA
@@ -226,7 +227,7 @@ def test_an_error_of_ours_lets_the_connection_pass(monkeypatch: pytest.MonkeyPat
 def test_an_error_while_pacing_lets_the_rest_pass(monkeypatch: pytest.MonkeyPatch) -> None:
     with relay(SLOW, NAMED) as r:
         r.say(r.server, DATA[:9000])
-        monkeypatch.setattr(PacedDirection, "piece_bytes", lambda *args: 1 / 0)
+        monkeypatch.setattr(Pace, "piece_bytes", lambda *args: 1 / 0)
         r.say(r.server, DATA[9000:])
         r.pass_time(1.0)
         assert r.got(r.client) == DATA

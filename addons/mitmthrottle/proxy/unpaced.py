@@ -21,7 +21,7 @@ from .record import Direction, Record, RecordKind
 LARGE_BYTES = 64 * 1024
 
 
-class Passing(Meter):
+class Unpaced(Meter):
     """One response on its way; `rule` is the one with `pass: true` that matched, if any.
 
     Once it is over it can be read like its `Record`, which is not made for those who need it at
@@ -89,7 +89,7 @@ class Passing(Meter):
     def content(self) -> Kind | None:
         return kind_of(self.exchange)
 
-    def over(self, now: float) -> Record | Passing:
+    def over(self, now: float) -> Record | Unpaced:
         """mitmproxy says that the response or its failure is complete: what there is to tell.
 
         That is itself, to be told of soon, or the record where the flow has a large body, which

@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 
 from .relayed import relay
-from .test_opaque import DATA, HELLO, NAMED, SLOW, with_effect
+from .test_relay import DATA, HELLO, NAMED, SLOW, with_effect
 
 
 def test_the_close_comes_after_the_data() -> None:

@@ -5,8 +5,8 @@ from __future__ import annotations
 import pytest
 from mitmproxy import http
 
+from mitmthrottle.pacing import Pace
 from mitmthrottle.policy import parse_policy
-from mitmthrottle.proxy.paced import PacedResponse
 
 from .playbook import wire
 
@@ -262,7 +262,7 @@ def test_an_error_while_pacing_lets_the_rest_pass(monkeypatch: pytest.MonkeyPatc
         w.request(GET)
         w.respond(HEAD_20K)
         w.respond(BODY[:10000])
-        monkeypatch.setattr(PacedResponse, "piece_bytes", lambda *args: 1 / 0)
+        monkeypatch.setattr(Pace, "piece_bytes", lambda *args: 1 / 0)
         w.respond(BODY[10000:])
         w.pass_time(1.0)
         assert w.body() == BODY

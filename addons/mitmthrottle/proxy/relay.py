@@ -10,8 +10,6 @@ looked for among the first things that the client says.
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, ClassVar
-
 from mitmproxy.connection import Connection, ConnectionState
 from mitmproxy.net.tls import starts_like_tls_record
 from mitmproxy.proxy import commands, context, events, layer
@@ -19,13 +17,10 @@ from mitmproxy.proxy.layers import tcp
 from mitmproxy.proxy.layers.http import HttpStream
 from mitmproxy.proxy.layers.tls import ClientTLSLayer, parse_client_hello
 
-from .credit import GatedReader
-from .direction import PacedDirection
+from .bodies.body import Body
+from .bodies.queue import Tail
+from .carrier import Carrier
 from .facts import host_of
-from .gate import Item, Mark
-
-if TYPE_CHECKING:
-    from .engine import Engine
 
 TLS_BEGINS = (b"\x16", b"\x16\x03")  # too little to tell
 LARGEST_HELLO_BYTES = 32 * 1024  # longer than any ClientHello that we wait for
@@ -43,15 +38,12 @@ def name_around(ctx: context.Context) -> str | None:
     return ctx.client.sni
 
 
-class PacedTCPLayer(tcp.TCPLayer):
-    """mitmproxy's relay with a gate in each direction, if a rule says so."""
-
-    engine: ClassVar[Engine]
+class PacedTCPLayer(Carrier, tcp.TCPLayer):
+    """mitmproxy's relay, with both directions paced if a rule says so."""
 
     def __init__(self, ctx: context.Context, ignore: bool = False) -> None:
         super().__init__(ctx, ignore)
-        self._gates: dict[Connection, PacedDirection] = {}  # by who sends
-        self._readers: dict[Connection, GatedReader | None] = {}
+        self._bodies: dict[Connection, Body] = {}  # by who sends
         self._hello: bytearray | None = bytearray()  # None: decided for good
         self._said_bytes = 0  # by the client, while it is not
         self._asked = False
@@ -62,37 +54,33 @@ class PacedTCPLayer(tcp.TCPLayer):
             client, server = self.context.client, self.context.server
             sender = client if event.message.from_client else server
             event = events.DataReceived(sender, event.message.content)
-        if isinstance(event, events.Wakeup):
-            for held in self._gates.values():
-                if held.waker is event.command:
-                    held.woken()
-        elif isinstance(event, events.DataReceived):
+        if isinstance(event, events.DataReceived):
             if self._hello is not None:
                 try:
                     self._learn(event)
-                except Exception:  # fail open: see held.py
+                except Exception:  # fail open: see bodies/body.py
                     self.engine.failed(f"the connection to {self.context.server.address}")
                     self._hello = None
-                    for held in self._gates.values():
-                        held.run_free()
-            gated = self._gates.get(event.connection)
-            if gated is None:
+                    for each in self._bodies.values():
+                        each.run_free()
+            body = self._bodies.get(event.connection)
+            if body is None:
                 yield from super().relay_messages(event)
                 return
-            gated.gate.push(event.data)
+            body.push(event.data)
         elif isinstance(event, events.ConnectionClosed):
-            gated = self._gates.get(event.connection)
             if self._is_over(event.connection):
-                yield from self._cut(self._gone(event.connection), reset=False)
+                yield from self._cut(self._gone(event.connection), "", reset=False)
                 return
-            if gated is None:
+            body = self._bodies.get(event.connection)
+            if body is None:
                 yield from self._relay_end(event)
                 return
-            gated.gate.finish(event, complete=True)
-        else:
+            body.push_tail(event, ends=True)
+        elif not isinstance(event, events.Wakeup):
             yield from super().relay_messages(event)
             return
-        yield from self._let_out()
+        yield from self._let_out_all()
 
     def done(self, event: events.Event) -> layer.CommandGenerator[None]:
         """It is over; a wake-up may still have been on its way."""
@@ -121,59 +109,44 @@ class PacedTCPLayer(tcp.TCPLayer):
                         return
                 name = parsed.sni if parsed else None
             self._hello.clear()
-        if self._asked and name is None:
-            found = []  # nothing new
-        else:
-            found = self.engine.opaque_came(self.context, name, scheme, self.flow)
+        found: list[Body] = []
+        if not self._asked or name is not None:
+            found = self.engine.relayed(self.context, name, scheme, self.flow)
         self._asked = True
         if found or name or scheme == "https" or self._said_bytes > LATEST_HELLO_BYTES:
             self._hello = None
-        for held in found:
-            self._begin(held)
+        for body in found:
+            sender = self.context.server if body.direction == "down" else self.context.client
+            reader = self.engine.connections.reader_under(self.context, sender)
+            if self._begin(body, self.context.client, self._unsent(self._other(sender)), reader):
+                self._bodies[sender] = body
 
-    def _begin(self, held: PacedDirection) -> None:
-        sender = self.context.server if held.direction == "down" else self.context.client
-        self._gates[sender] = held
-        held.attach(self)
-        reader = self.engine.connections.reader_under(self.context, sender)
-        held.hold_reader(reader)
-        self._readers[sender] = reader
-
-    def _let_out(self) -> layer.CommandGenerator[None]:
-        for sender, held in list(self._gates.items()):
-            if sender not in self._gates:
+    def _let_out_all(self) -> layer.CommandGenerator[None]:
+        for sender, body in list(self._bodies.items()):
+            if sender not in self._bodies:
                 return  # cut, in a round of this loop
-            if held.then.block is not None and held.then.block != "timeout":
-                yield from self._cut("blocked", reset=True)
-                return
             receiver = self._other(sender)
             if not receiver.connected and self._is_lost(receiver):
-                yield from self._cut(self._gone(receiver), reset=False)
+                yield from self._cut(self._gone(receiver), "", reset=False)
                 return
-            yield from self._pass_on(sender, held, held.release())
-            reader = self._readers.get(sender)
-            if reader is not None and sender in self._gates:
-                if held.gate.waiting_bytes >= held.enough_bytes:
-                    reader.stop()
-                else:
-                    reader.go_on()
+            yield from self._let_out(body)
 
-    def _pass_on(
-        self, sender: Connection, held: PacedDirection, items: list[Item]
-    ) -> layer.CommandGenerator[None]:
-        for item in items:
-            if isinstance(item, bytes):
-                yield from super().relay_messages(events.DataReceived(sender, item))
-            elif item is Mark.CUT:
-                cut = held.then.cut
-                yield from self._cut("cut", reset=cut is not None and cut.how == "reset")
-                return
-            elif isinstance(item, events.ConnectionClosed):
-                self._end_one(sender, "complete")
-                yield from self._relay_end(item)
+    def _sender(self, body: Body) -> Connection:
+        return self.context.server if body.direction == "down" else self.context.client
 
-    def _cut(self, outcome: str, *, reset: bool) -> layer.CommandGenerator[None]:
-        self._end(outcome)
+    def _pass_bytes(self, body: Body, data: bytes) -> layer.CommandGenerator[None]:
+        yield from super().relay_messages(events.DataReceived(self._sender(body), data))
+
+    def _pass_tail(self, body: Body, tail: Tail) -> layer.CommandGenerator[None]:
+        self._bodies.pop(self._sender(body), None)
+        body.close("complete")
+        if isinstance(tail.what, events.ConnectionClosed):
+            yield from self._relay_end(tail.what)
+
+    def _cut(self, outcome: str, reason: str, *, reset: bool) -> layer.CommandGenerator[None]:
+        bodies, self._bodies = self._bodies, {}
+        for body in bodies.values():
+            body.close(outcome)
         self._handle_event = self.done
         if reset:
             self.engine.connections.reset_on_close(self.context.client)
@@ -186,7 +159,7 @@ class PacedTCPLayer(tcp.TCPLayer):
     def _relay_end(self, event: events.ConnectionClosed) -> layer.CommandGenerator[None]:
         """One side has nothing more to say.  When neither has, mitmproxy closes both, but what the
         other one said before may still be held."""
-        if self._gates:
+        if self._bodies:
             receiver = self._other(event.connection)
             yield commands.CloseTcpConnection(receiver, half_close=True)
         else:
@@ -194,10 +167,10 @@ class PacedTCPLayer(tcp.TCPLayer):
 
     def _is_over(self, closed: Connection) -> bool:
         """Nobody is left for what is held, or it would never be let out."""
-        held = self._gates.get(self._other(closed))
-        if held is None:
+        body = self._bodies.get(self._other(closed))
+        if body is None:
             return False
-        never = closed is self.context.client and held.then.block is not None
+        never = closed is self.context.client and body.plan.block is not None
         return never or self._is_lost(closed)
 
     def _is_lost(self, peer: Connection) -> bool:
@@ -215,14 +188,3 @@ class PacedTCPLayer(tcp.TCPLayer):
 
     def _gone(self, peer: Connection) -> str:
         return "client-gone" if peer is self.context.client else "origin-gone"
-
-    def _end(self, outcome: str) -> None:
-        for sender in list(self._gates):
-            self._end_one(sender, outcome)
-
-    def _end_one(self, sender: Connection, outcome: str) -> None:
-        held = self._gates.pop(sender)
-        if reader := self._readers.pop(sender, None):
-            reader.go_on()
-            reader.hold_at_most(None)
-        held.ended(outcome)
