@@ -107,8 +107,7 @@ class Checker:
             rule = version
         if rule is None or rule.then.pass_ or self.world.throttle is None:
             return None
-        started = probe.policy_started(self.world.throttle)
-        origin = began if rule.then.from_ == "response" else started
+        origin = began if rule.then.from_ == "response" else self.world.policy_started
         then = rule.then.at(when - origin)[0]
         return None if then.pass_ else self._commanded(then, rule.name, when)
 
@@ -275,7 +274,7 @@ class Checker:
             for other in opened.asked:
                 if other is not exchange and other.number < exchange.number:
                     found |= {f"before: {harm}" for harm in self.excuses(other)}
-        if silent >= timeout or opened.reads_slowly or self.world.wall_was_set:
+        if silent >= timeout or opened.reads_slowly or opened.was_slow or self.world.wall_was_set:
             found.add("timeout")
         if any(end - start >= 5 for start, end in self.world.suspended):
             found.add("timeout")
@@ -362,7 +361,7 @@ class Checker:
         opened = self.world.clients[exchange.client]
         conditions = self.world.conditions.get(rule_number(exchange.host) or 0, {})
         return (
-            not opened.reads_slowly
+            not (opened.reads_slowly or opened.was_slow)
             and opened.net.latency_s <= FAIR_LATENCY_S
             and opened.net.window >= 65_535
             and opened.net.capacity >= 64 * 1024
@@ -456,7 +455,10 @@ class Checker:
         above = max(_burst(then, limit.limit_bytes_per_s) for limit in limits)
         above += CATCH_UP_S * rate + SMALLEST_PIECE_BYTES
         if then.quota is not None:
-            above += then.quota.free_bytes * (2 if self.world.wall_was_set else 1)
+            periods = 2.0 if self.world.wall_was_set else 1.0
+            if isinstance(then.quota.every, float):
+                periods += math.ceil(self.world.loop.elapsed() / then.quota.every)
+            above += then.quota.free_bytes * periods
         return rate, above, then
 
     # -- speed
@@ -609,6 +611,8 @@ class Checker:
             then = self.then_at(exchange, bound[0], bound[0])
             if then is None or number is None or exchange.down.began_at > bound[1]:
                 continue
+            if then.quota is not None:
+                continue  # within it nobody waits
             opened = world.clients[exchange.client]
             party = {
                 "client": str(opened.end.get_extra_info("peername")[0]),
@@ -699,7 +703,7 @@ class Checker:
                 if self.world.stopped_at is None and not any(e.startswith("addon") for e in excuses):
                     self.fault("record", f"nothing was stopped: {about}", key)
         if record.direction == "down" and self._is_origins(exchange):
-            if exchange.down.got > record.sent_bytes:
+            if exchange.down.got > record.sent_bytes and record.outcome != "stopped":
                 self.fault("record", f"more was got than sent: {about}", key)
         if exchange.down.complete_at is not None and record.direction == "down" and not record.passing:
             if record.outcome not in ("complete", "blocked", "cut", "stopped") and not exchange.harm:

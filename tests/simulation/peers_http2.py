@@ -98,7 +98,9 @@ class Http2Peer:
         self.flush()
 
     def change_window(self, size: int) -> None:
-        if not self.gone:
+        # (h2 cannot take a window back that is in use, though the protocol could.)
+        current = self.h2.local_settings.initial_window_size
+        if not self.gone and (size >= current or not self.by_stream):
             self.h2.update_settings({WINDOW: size})
             self.flush()
 
@@ -347,6 +349,8 @@ class Http2Origin(Http2Peer):
             known.up.complete_at = now
             if not known.early:
                 self._answers[stream_id].start()
+            elif stream_id not in self._answers:
+                self._forget(stream_id)
         elif isinstance(event, h2.events.StreamReset):
             if known.up.complete_at is None:
                 known.up.lost_at = now
@@ -395,7 +399,10 @@ class Http2Origin(Http2Peer):
         if exchange.trailers and self.may_send(stream_id):
             self.h2.send_headers(stream_id, [("x-trailer", "1")], end_stream=True)
             self.flush()
-        self._forget(stream_id)
+        if exchange.up.complete_at is not None:
+            self._forget(stream_id)
+        else:
+            self._answers.pop(stream_id, None)
 
     def abort(self, exchange: Exchange, how: str) -> None:
         if how == "rst":

@@ -18,7 +18,8 @@ from mitmproxy.proxy.layers.http._http2 import Http2Connection
 from mitmthrottle.policy import Policy
 from mitmthrottle.proxy import guard
 from mitmthrottle.proxy.addon import Throttle
-from mitmthrottle.proxy.held import Held
+from mitmthrottle.proxy.bodies.body import Body
+from mitmthrottle.proxy.flow_control import PacedHttp2Connection
 from mitmthrottle.proxy.wake import Waker
 from mitmthrottle.proxy.watcher import EndedBody, Watcher
 
@@ -68,18 +69,18 @@ class Seen(Watcher):
         self.failures: list[str] = []
         self._now = now
 
-    def began(self, held: Held) -> None:
+    def began(self, body: Body) -> None:
         self.begun.append(
             Begun(
-                held.kind,
-                held.direction,
-                held.flow_id,
-                held.client.id,
-                held.exchange.path,
-                held.exchange.port,
-                held.rule.name if held.rule else None,
+                body.kind,
+                body.direction,
+                body.flow_id,
+                body.client_id,
+                body.exchange.path,
+                body.exchange.port,
+                body.rule.name if body.rule else None,
                 self._now(),
-                weakref.ref(held),
+                weakref.ref(body),
             )
         )
 
@@ -97,7 +98,7 @@ class Seen(Watcher):
                 record.waited_s,
                 record.duration_s,
                 self._now(),
-                type(record).__name__ == "Passing",
+                type(record).__name__ == "Unpaced",
             )
         )
 
@@ -121,13 +122,9 @@ def effective(throttle: Throttle) -> Policy | None:
 
 
 def policy_started(throttle: Throttle) -> float:
-    return throttle.engine.policy_started if throttle.engine is not None else 0.0
-
-
-def flow_ids_under_way(throttle: Throttle) -> set[tuple[str, str]]:
-    if throttle.engine is None:
-        return set()
-    return {(held.flow_id, held.direction) for held in throttle.engine.active()}
+    """Seconds of the loop's time."""
+    engine = throttle.engine
+    return engine.policy_started + engine.clock._start if engine is not None else 0.0
 
 
 def leftovers(throttle: Throttle) -> list[str]:
@@ -135,16 +132,16 @@ def leftovers(throttle: Throttle) -> list[str]:
     engine = throttle.engine
     if engine is None:
         return []
-    found = [f"a body: {held!r}" for held in engine.active()]
-    if engine.paced_responses:
-        found.append(f"{engine.paced_responses} bodies are counted as under way")
-    for name in ("_responses", "_uploads", "_blocked"):
-        if kept := getattr(engine, name, None):
-            found.append(f"engine.{name} keeps {len(kept)}")
+    found = [f"a body: {body!r}" for body in engine.active()]
+    if engine.paced_bodies:
+        found.append(f"{engine.paced_bodies} bodies are counted as under way")
     if kept := engine.reports.passing:
         found.append(f"reports.passing keeps {len(kept)}")
-    if timers := engine.clock._timers:
-        found.append(f"{len(timers)} timers of ended bodies")
+    if len(engine.clock):
+        found.append(f"{len(engine.clock)} timers of ended bodies")
+    for key, limiter in engine.starts._limiters.items():
+        if waiting := len(limiter):
+            found.append(f"{waiting} wait in the line {key}")
     for key, budget in engine.shared._budgets.items():
         if budget.members:
             found.append(f"the budget {key} has {budget.members} members")
@@ -192,6 +189,6 @@ def left_in(handler: server.ConnectionHandler) -> list[str]:
 def owed(connection: Http2Connection) -> int:
     """Bytes that the connection's window lacks although nobody holds them."""
     manager = connection.h2_conn._inbound_flow_control_window_manager
-    return int(
-        manager.max_window_size - manager.current_window_size - manager._bytes_processed
-    )
+    put_off = connection._unacknowledged_bytes if isinstance(connection, PacedHttp2Connection) else 0
+    missing = manager.max_window_size - manager.current_window_size - manager._bytes_processed
+    return int(missing - put_off)

@@ -86,6 +86,7 @@ class Opened:
     exchange: Exchange | None = None
     asked: list[Exchange] = field(default_factory=list)
     reads_slowly: bool = False
+    was_slow: bool = False
 
 
 class Errors(logging.Handler):
@@ -138,6 +139,7 @@ class World:
         self.wall_was_set = False
         self._file: Policy | None = None
         self._effective: Policy | None = None
+        self.policy_started = 0.0
         self.errors = Errors()
         self.steps_done = 0
         self.loop: VirtualLoop  # made by `run`
@@ -193,6 +195,7 @@ class World:
         if effective is None or self._file is None or effective is self._effective:
             return
         self._effective = effective
+        self.policy_started = probe.policy_started(self.throttle) if self.throttle else 0.0
         names = {rule.name for rule in effective.rules}
         rules = tuple(rule for rule in self._file.rules if rule.name in names)
         self.policies.append((self.now(), self._file.model_copy(update={"rules": rules})))
@@ -366,6 +369,7 @@ class World:
     def _read_on(self) -> None:
         for opened in self.clients.values():
             opened.socket.read_on()
+            opened.was_slow = opened.was_slow or opened.reads_slowly
             opened.reads_slowly = False
             if isinstance(opened.client, Http2Client):
                 opened.client.credit_again()
