@@ -139,7 +139,7 @@ class Draw:
     def setup(self) -> None:
         r = self.r
         if self.maybe(0.06):
-            self.add(Uptime(r.choice([2.0**24 + 1, 100 * 365 * 86400.0])))
+            self.add(Uptime(r.choice([2.0**24 + 1, 2.0**27 + 0.1, 100 * 365 * 86400.0])))
         if self.maybe(0.2):
             self.add(Busy(0.002))
         if self.maybe(0.5):

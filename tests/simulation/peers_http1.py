@@ -97,6 +97,7 @@ class Http1Client:
         self._body: Body | None = None
         self._buffer = bytearray()
         self._request_sent = False
+        self._said_all = False
         socket.peer = self
         if tunnel is not None:
             socket.send(f"CONNECT {tunnel}:80 HTTP/1.1\r\nHost: {tunnel}:80\r\n\r\n".encode())
@@ -113,6 +114,8 @@ class Http1Client:
         if self._now is not None or not self._waiting or not self._tunnelled or self.gone:
             return
         exchange = self._now = self._waiting.popleft()
+        if self._said_all:
+            exchange.harm.add("client half-close")
         exchange.asked_at = self.loop.time()
         exchange.cancel = self.reset
         target = exchange.path if self._tunnel else f"http://{exchange.host}{exchange.path}"
@@ -240,6 +243,7 @@ class Http1Client:
 
     def half_close(self) -> None:
         self._harm("client half-close")
+        self._said_all = True
         self.socket.send_eof()
 
 

@@ -27,6 +27,8 @@ WINDOW = h2.settings.SettingCodes.INITIAL_WINDOW_SIZE
 class Http2Peer:
     """What both ends of HTTP/2 do alike.  `window`: how much of each stream it lets come."""
 
+    is_origin = False
+
     def __init__(self, loop: VirtualLoop, socket: Socket, window: int, *, client: bool) -> None:
         self.loop = loop
         self.socket = socket
@@ -67,6 +69,10 @@ class Http2Peer:
         try:
             events = self.h2.receive_data(data)
         except h2.exceptions.ProtocolError as error:
+            self.socket.reset()
+            for exchange in self.by_stream.values():
+                exchange.harm.add("origin protocol" if self.is_origin else "client protocol")
+            self.lose()
             raise AssertionError(f"the proxy breaks HTTP/2: {error!r}") from error
         for event in events:
             if isinstance(event, h2.events.DataReceived):
@@ -164,6 +170,7 @@ class Http2Client(Http2Peer):
         self._early = bytearray()
         self._waiting: deque[Exchange] = deque()
         self._no_window: set[int] = set()
+        self._said_all = False
         if tunnel is None:
             self.begin()
         else:
@@ -192,6 +199,8 @@ class Http2Client(Http2Peer):
 
     def _ask(self, exchange: Exchange) -> None:
         exchange.asked_at = self.loop.time()
+        if self._said_all:
+            exchange.harm.add("client half-close")
         stream_id = self.h2.get_next_available_stream_id()
         self.by_stream[stream_id] = exchange
         self.stream_of[exchange.number] = stream_id
@@ -207,7 +216,8 @@ class Http2Client(Http2Peer):
         framed = exchange.up_framing == "length" or not exchange.host.endswith("2.test")
         if exchange.up_bytes and framed:
             headers.append(("content-length", str(exchange.up_bytes)))
-        self.h2.send_headers(stream_id, headers, end_stream=not exchange.up_bytes)
+        encoded = [(name.encode(), value.encode()) for name, value in headers]
+        self.h2.send_headers(stream_id, encoded, end_stream=not exchange.up_bytes)
         if not exchange.up_bytes:
             exchange.up.sent_all = True
         self.flush()
@@ -300,6 +310,7 @@ class Http2Client(Http2Peer):
 
     def half_close(self) -> None:
         self._harm_all("client half-close")
+        self._said_all = True
         self.socket.send_eof()
 
     def leave(self) -> None:
@@ -309,6 +320,8 @@ class Http2Client(Http2Peer):
 
 class Http2Origin(Http2Peer):
     """Answers each stream as its exchange says, as its windows allow."""
+
+    is_origin = True
 
     def __init__(self, loop: VirtualLoop, socket: Socket, window: int, find: Find) -> None:
         super().__init__(loop, socket, window, client=False)

@@ -6,8 +6,6 @@ so in the segment of its handshake.
 
 from __future__ import annotations
 
-import functools
-import ssl
 from collections.abc import Callable
 
 import wsproto
@@ -23,16 +21,17 @@ PIECE_BYTES = 8 * 1024
 HELLO_KEY = "AAAAAAAAAAAAAAAAAAAAAA=="
 
 
-@functools.cache
 def client_hello(host: str) -> bytes:
-    """What a TLS client says first."""
-    into, out = ssl.MemoryBIO(), ssl.MemoryBIO()
-    context = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
-    try:
-        context.wrap_bio(into, out, server_hostname=host).do_handshake()
-    except ssl.SSLWantReadError:
-        pass
-    return out.read()
+    """What a TLS client says first: a ClientHello (RFC 8446) with that server's name."""
+
+    def sized(data: bytes, length_bytes: int) -> bytes:
+        return len(data).to_bytes(length_bytes, "big") + data
+
+    name = sized(b"\x00" + sized(host.encode(), 2), 2)
+    extensions = sized(b"\x00\x00" + sized(name, 2), 2)
+    ciphers, compressions = sized(b"\x13\x01", 2), sized(b"\x00", 1)
+    hello = b"\x03\x03" + bytes(range(32)) + sized(b"", 1) + ciphers + compressions + extensions
+    return b"\x16\x03\x01" + sized(b"\x01" + sized(hello, 3), 2)
 
 
 class Frames:

@@ -34,6 +34,7 @@ from mitmthrottle.proxy.addon import Throttle
 
 from . import probe
 from .exchange import Exchange
+from .frames import differences
 from .invariants import Checker, Fault, rule_number
 from .loop import NothingToDo, VirtualLoop, world_of
 from .peers_http1 import Http1Client, Http1Origin
@@ -44,7 +45,7 @@ from .wiring import Injected, Meddler, Wiring
 
 RELAY_PORT = 10_000  # tunnels lead to that port plus the exchange's number
 QUIET_S = 3.0
-LONGEST_S = 300.0  # so long may it take until all is over
+LONGEST_S = 600.0  # so long may it take until all is over
 HOSTS_OF = {
     0: ["a1.test", "a2.test", "a3.test", "d1.test", "p0.test"],
     1: ["b1.test", "b2.test", "b3.test", "p1.test"],
@@ -526,12 +527,8 @@ def examine(seed: int, steps: Sequence[Step]) -> Outcome:
     ]
     if unmatched:
         for name, written in bare.world.wire.items():
-            ours = outcome.world.wire.get(name, [])
-            if ours != written:
-                at = next((i for i, (a, b) in enumerate(zip(ours, written, strict=False)) if a != b), -1)
-                seen = (ours[at : at + 1], written[at : at + 1])
-                text = f"to {name}, write {at}: {str(seen[0])[:80]} where bare has {str(seen[1])[:80]}"
-                outcome.faults.append(Fault("frame", text, name))
+            if text := differences(outcome.world.wire.get(name, []), written):
+                outcome.faults.append(Fault("frame", f"to {name}, {text}", name))
     return outcome
 
 
