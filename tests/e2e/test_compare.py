@@ -287,6 +287,9 @@ def test_an_authority_that_is_not_trusted_is_said_with_the_option_that_helps(
     assert "--cacert FILE, or --insecure" in done.stderr
 
 
+PROXY = "lab/child.py"  # mitmdump, which ends with whoever started it
+
+
 @pytest.fixture
 def short_path() -> Iterator[Path]:
     """Chromium makes a socket in TMPDIR, and the path of a socket has 107 bytes at most."""
@@ -299,7 +302,7 @@ def short_path() -> Iterator[Path]:
     [
         (signal.SIGINT, 130, "--type=renderer"),
         (signal.SIGTERM, 143, "--type=renderer"),
-        (signal.SIGINT, 130, "mitmdump"),  # which may then end before it listens
+        (signal.SIGINT, 130, PROXY),  # which may then end before it listens
     ],
     ids=["SIGINT", "SIGTERM", "SIGINT at the start"],
 )
@@ -319,7 +322,7 @@ def test_a_signal_ends_everything_that_was_started(
             assert time.monotonic() < deadline, f"{when} has not come"
             time.sleep(0.1)
         started = family(process.pid)
-        assert any("mitmdump" in name for name in started.values())
+        assert any(PROXY in name for name in started.values())
         if number == signal.SIGINT:
             os.killpg(process.pid, number)  # as a terminal does
         else:

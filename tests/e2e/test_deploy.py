@@ -21,7 +21,9 @@ PAGE_PORT = 18_181
 
 
 def load(name: str) -> Any:
-    return YAML(typ="safe", pure=True).load((KUBERNETES / name).read_text())
+    """The deployment or map of that file; there are policies beside it."""
+    found = YAML(typ="safe", pure=True).load_all((KUBERNETES / name).read_text())
+    return next(each for each in found if each["kind"] in ("ConfigMap", "Deployment"))
 
 
 def page_options(container: Any) -> list[str]:

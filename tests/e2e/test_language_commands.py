@@ -90,7 +90,7 @@ def test_mitmweb_changes_a_rate_for_a_time(web: Web, figures: Figures) -> None:
         time.sleep(1.5)
         web.run("throttle.rate", "the photos", "1 Mbit/s", "2 s")
         done = time.perf_counter()
-        assert "now 1 Mbit/s for 2 s more" in web.run("throttle.status")
+        assert "now 1 Mbit/s per response for 2 s more" in web.run("throttle.status")
         answer = job.result()
     rates = [
         shape.rate_between(answer.arrivals, done + start, done + stop)

@@ -20,7 +20,7 @@ from playwright.sync_api import Browser, expect, sync_playwright
 
 from mitmthrottle.cli import main
 from mitmthrottle.lab.origin import running_origin
-from mitmthrottle.lab.proxy import RunningProxy
+from mitmthrottle.lab.proxy import ProxyDied, RunningProxy
 
 from .figures import Figures
 from .seeing_lab import Errors, Watched, chromium, seen_proxy
@@ -75,6 +75,7 @@ def two(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Two]:
     with (
         running_origin(["www.photos.example"]) as origin,
         running_store() as store,
+        contextlib.suppress(ProxyDied),  # the last test kills one
         contextlib.ExitStack() as stack,
     ):
         options = ["--set", f"throttle_store={store.url}"]

@@ -14,7 +14,7 @@ from collections.abc import Callable
 from typing import Protocol
 
 from mitmproxy import http
-from mitmproxy.connection import Client, Connection
+from mitmproxy.connection import Connection
 from mitmproxy.flow import Flow
 from mitmproxy.proxy import context, layer
 
@@ -68,25 +68,29 @@ class Carrier(layer.Layer):
     def _begin(
         self,
         body: Body,
-        client: Client,
-        receiver: Callable[[], int],
-        reader: PausableReader | None,
-        *,
-        flow_controlled: bool = False,
+        unsent_bytes: Callable[[], int],
+        reader: Callable[[], PausableReader | None],
+        flow_controlled: Callable[[], bool] = lambda: False,
     ) -> bool:
-        """Carry that body from now on.  False: there is no client to be slow for, as where a flow
-        is replayed, and so no body."""
-        handler = self.engine.connections.handler_of(client)
-        if handler is None:
-            body.closed = True
+        """Carry that body from now on.  False: it goes on without us, since there is no client to
+        be slow for, as where a flow is replayed, or for an error of ours."""
+        try:
+            client = self.context.client
+            handler = self.engine.connections.handler_of(client)
+            if handler is None:
+                body.closed = True
+                return False
+            body.begin(
+                Waker(self, handler, self.engine.clock),
+                reader(),
+                unsent_bytes,
+                flow_controlled=flow_controlled(),
+                timeout_s=handler.timeout_watchdog.timeout,
+            )
+        except Exception:  # fail open: see bodies/body.py
+            self.engine.failed(body.subject)
+            body.close("stopped")
             return False
-        body.begin(
-            Waker(self, handler, self.engine.clock),
-            reader,
-            receiver,
-            flow_controlled=flow_controlled,
-            timeout_s=handler.timeout_watchdog.timeout,
-        )
         return True
 
     def _let_out(self, *bodies: Body | None) -> layer.CommandGenerator[None]:
@@ -151,5 +155,15 @@ class Carrier(layer.Layer):
         raise NotImplementedError
 
     def _unsent(self, receiver: Connection) -> Callable[[], int]:
-        """What waits in the proxy for that peer's socket."""
-        return self.engine.connections.unsent_bytes(self.context.client, receiver)
+        """Tells what waits in the proxy for that peer's socket."""
+        found: list[Callable[[], int]] = []
+
+        def unsent_bytes() -> int:
+            if not found:
+                found.append(self.engine.connections.unsent_bytes(self.context.client, receiver))
+            return found[0]()
+
+        return unsent_bytes
+
+    def _reader_of(self, sender: Connection) -> Callable[[], PausableReader | None]:
+        return lambda: self.engine.connections.reader_under(self.context, sender)

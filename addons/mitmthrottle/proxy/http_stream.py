@@ -126,10 +126,9 @@ class PacedStream(Carrier, http.HttpStream):
         client = self.context.client
         begun = self._begin(
             upload,
-            client,
             self._unsent_upload,
-            self._reader(client),
-            flow_controlled=self._has_windows(client),
+            lambda: self._reader(client),
+            lambda: self._has_windows(client),
         )
         if not begun:
             self.upload = None
@@ -139,15 +138,23 @@ class PacedStream(Carrier, http.HttpStream):
         yield from self._let_out(upload)
 
     def make_server_connection(self) -> layer.CommandGenerator[bool]:
-        if not self.engine.concerns(self.flow):
-            return super().make_server_connection()
-        return self._connect_reading_little()
+        try:
+            concerned = self.engine.concerns(self.flow)
+        except Exception:  # fail open: see bodies/body.py
+            self.engine.failed(self.flow.request.pretty_url)
+            concerned = False
+        return self._connect_reading_little() if concerned else super().make_server_connection()
 
     def _connect_reading_little(self) -> layer.CommandGenerator[bool]:
         """Until the response's headers tell more."""
         connected = yield from super().make_server_connection()
         if connected:
-            if reader := self._reader(self.context.server):
+            try:
+                reader = self._reader(self.context.server)
+            except Exception:  # fail open: see bodies/body.py
+                self.engine.failed(self.flow.request.pretty_url)
+                return connected
+            if reader is not None:
                 reader.limit(SMALL_QUEUE_BYTES)
                 self.engine.connections.reading_little.add(reader)
             else:
@@ -158,7 +165,11 @@ class PacedStream(Carrier, http.HttpStream):
         little = self.engine.connections.reading_little
         if not little:
             return
-        reader = self._pausable_reader(self.context.server)
+        try:
+            reader = self._pausable_reader(self.context.server)
+        except Exception:  # fail open: see bodies/body.py
+            self.engine.failed(self.flow.request.pretty_url)
+            return
         if reader is not None and reader in little:
             little.discard(reader)
             reader.limit(None)
@@ -170,12 +181,11 @@ class PacedStream(Carrier, http.HttpStream):
         yield from _and_then(handled, HttpResponseHeadersHook, self._look_at_response)
         body = self.response
         if body is not None and self.server_state != self.state_errored:
-            if reader := self._reader(self.context.server):
-                self.engine.connections.reading_little.discard(reader)
-            server = self.context.server
-            if self._begin_response(body, flow_controlled=self._has_windows(server)):
+            if self._begin_response(body):
                 yield from self._let_out(body)
                 return
+            if self.server_state == self.state_stream_response_body:
+                yield from super().start_response_stream()  # its headers have waited for that
         yield from self._see_to_ends()
         self._look_on()
         self._read_as_usual()
@@ -196,20 +206,25 @@ class PacedStream(Carrier, http.HttpStream):
         except Exception:  # fail open: see bodies/body.py
             self.engine.failed(self.flow.request.pretty_url)
 
-    def _begin_response(self, body: Body, *, flow_controlled: bool) -> bool:
-        reader = None if self._made else self._reader(self.context.server)
-        if not self._begin(
+    def _begin_response(self, body: Body) -> bool:
+        begun = self._begin(
             body,
-            self.context.client,
             self._unsent_response,
-            reader,
-            flow_controlled=flow_controlled,
-        ):
+            self._reader_of_response,
+            lambda: not self._made and self._has_windows(self.context.server),
+        )
+        if not begun:
             self.response = None
             return False
         # As mitmproxy does for upgraded connections: from now on, events come here.
         self._handle_event = self._handle_paced
         return True
+
+    def _reader_of_response(self) -> PausableReader | None:
+        reader = None if self._made else self._reader(self.context.server)
+        if reader is not None:
+            self.engine.connections.reading_little.discard(reader)
+        return reader
 
     def start_response_stream(self) -> layer.CommandGenerator[None]:
         if self.response is None and self._unpaced is not None:
@@ -231,7 +246,7 @@ class PacedStream(Carrier, http.HttpStream):
 
     def _send_made_response(self, body: Body) -> layer.CommandGenerator[None]:
         self._made = True
-        if not self._begin_response(body, flow_controlled=False):
+        if not self._begin_response(body):
             yield from super().send_response()
             return
         self._use_made_response(body)
@@ -379,7 +394,8 @@ class PacedStream(Carrier, http.HttpStream):
         body.queue.clear()
         if content := made.raw_content:
             self.server_state = self.state_stream_response_body
-            body.push(content)
+            if self.flow.request.method != "HEAD":  # whose answer has none on the wire
+                body.push(content)
         else:
             self.server_state = self.state_consume_response_body
         body.push_tail(http_events.ResponseEndOfMessage(self.stream_id), ends=True)

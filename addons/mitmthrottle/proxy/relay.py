@@ -117,8 +117,7 @@ class PacedTCPLayer(Carrier, tcp.TCPLayer):
             self._hello = None
         for body in found:
             sender = self.context.server if body.direction == "down" else self.context.client
-            reader = self.engine.connections.reader_under(self.context, sender)
-            if self._begin(body, self.context.client, self._unsent(self._other(sender)), reader):
+            if self._begin(body, self._unsent(self._other(sender)), self._reader_of(sender)):
                 self._bodies[sender] = body
 
     def _let_out_all(self) -> layer.CommandGenerator[None]:
@@ -159,11 +158,13 @@ class PacedTCPLayer(Carrier, tcp.TCPLayer):
     def _relay_end(self, event: events.ConnectionClosed) -> layer.CommandGenerator[None]:
         """One side has nothing more to say.  When neither has, mitmproxy closes both, but what the
         other one said before may still be held."""
-        if self._bodies:
-            receiver = self._other(event.connection)
-            yield commands.CloseTcpConnection(receiver, half_close=True)
-        else:
+        receiver = self._other(event.connection)
+        if not self._bodies:
             yield from super().relay_messages(event)
+        elif receiver is self.context.server or receiver.state & ConnectionState.CAN_READ:
+            yield commands.CloseTcpConnection(receiver, half_close=True)
+        # Else that would close the client for good, and with it the whole connection: it is told
+        # when what it has said itself has gone out, with the end of that.
 
     def _is_over(self, closed: Connection) -> bool:
         """Nobody is left for what is held, or it would never be let out."""

@@ -35,8 +35,7 @@ class PacedWebsocketLayer(Carrier, websocket.WebsocketLayer):
         client, server = self.context.client, self.context.server
         for body in found:
             receiver, sender = (client, server) if body.direction == "down" else (server, client)
-            reader = self.engine.connections.reader_under(self.context, sender)
-            if self._begin(body, client, self._unsent(receiver), reader):
+            if self._begin(body, self._unsent(receiver), self._reader_of(sender)):
                 self._bodies[receiver] = body
 
     _handle_event = start

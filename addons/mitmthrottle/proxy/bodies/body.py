@@ -335,6 +335,14 @@ class Body:
         something may pass."""
         if self.closed:
             return
+        try:
+            self._settle()
+        except Exception:  # fail open: see the rule above
+            self._runtime.failed(self.subject)
+            self.run_free()
+            self._wake_now()
+
+    def _settle(self) -> None:
         if self.reader is not None:
             if self.queue.waiting_bytes >= queue_bytes(self.rate_bytes_per_s):
                 self.reader.pause()
@@ -404,8 +412,8 @@ class Body:
         return tail
 
     def _take(self, size: int) -> bytes:
+        self.meter.passed(size, self._runtime.now())  # first: what raises must lose nothing
         data = self.queue.take(size)
-        self.meter.passed(size, self._runtime.now())
         if not self.queue:
             self._tail()
         return data
