@@ -158,7 +158,7 @@ class Draw:
             if self.maybe(0.35):
                 self.add(Host(
                     host, r.choice([0.001, 0.02, 0.1]), r.choice([4096, 65536, 262144]),
-                    r.choice([65_535, 16_384, 1 << 20]), r.choice([None, None, 700, 20_000]),
+                    r.choice([65_535, 65_535, 1 << 20]), r.choice([None, None, 700, 20_000]),
                 ))
         self.policy()
 

@@ -12,6 +12,7 @@ import hpack
 from hyperframe.frame import (
     ContinuationFrame,
     DataFrame,
+    ExtensionFrame,
     Frame,
     HeadersFrame,
     WindowUpdateFrame,
@@ -58,6 +59,8 @@ def _streams(data: bytes) -> dict[int, list[str]] | None:
         except Exception:
             return None
         data = data[FRAME_HEADER_BYTES + length :]
+        if type(frame) is ExtensionFrame:
+            return None
         said = found.setdefault(frame.stream_id, [])
         if isinstance(frame, (HeadersFrame, ContinuationFrame)):
             said.append(f"headers {decoder.decode(frame.data)} {sorted(frame.flags)}")

@@ -125,7 +125,7 @@ class RelayPeer:
             found = self._piece(exchange)
             assert found is not None
             self.socket.send(*found)
-            if exchange.slow_up:
+            if exchange.slow_up and way.sent < stop:
                 self.loop.call_later(exchange.slow_up, self._speak)
                 return
         if self.way == "down" and exchange.ends is not None:

@@ -387,13 +387,16 @@ class World:
             if not origin.gone:
                 origin.close()
 
+    def _http_and_relayed(self) -> list[Exchange]:
+        return [e for e in self.exchanges.values() if e.kind != "replay"]
+
     async def finish(self) -> None:
         """Everybody reads on; all comes to its end, in time; all go; nothing is left."""
         self._read_on()
         self.checker.all_read_on()
         end = self.now() + LONGEST_S
         step_s = 0.25
-        while self.now() < end and not all(e.is_over or e.asked_at is None for e in self.exchanges.values()):
+        while self.now() < end and not all(e.is_over for e in self._http_and_relayed()):
             await asyncio.sleep(step_s)
             self.policy_changed()
             self.checker.after_step()
