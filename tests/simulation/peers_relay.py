@@ -150,8 +150,8 @@ class RelayPeer:
         if exchange.kind == "tcp":
             self.socket.send_eof()
             return
-        both = exchange.up.sent_all and exchange.down.sent_all
-        if self.way == "down" and both and exchange.up.got == len(exchange.up.expected):
+        heard = exchange.up.got == len(exchange.up.expected)
+        if self.way == "down" and exchange.down.sent_all and heard:
             end = self.frames.end()
             if end is None:
                 exchange.up.complete_at = exchange.up.complete_at or self.loop.time()

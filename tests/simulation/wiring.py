@@ -75,8 +75,10 @@ class Meddler:
         if exchange.down.got or (flow.response is not None and flow.response.stream):
             exchange.harm.add("addon answers too late")
         made = bytes_of(exchange.number, "down", 3000)
+        if exchange.method == "HEAD":
+            made = b""
         exchange.answered_by = "addon"
-        exchange.down.expected = b"" if exchange.method == "HEAD" else made
+        exchange.down.expected = made
         flow.response = http.Response.make(203, made, {"Content-Type": "image/jpeg"})
 
     async def requestheaders(self, flow: http.HTTPFlow) -> None:
