@@ -1,6 +1,7 @@
 """The command line, as a user meets it."""
 
 import json
+import re
 import subprocess
 import sys
 from pathlib import Path
@@ -332,6 +333,9 @@ def test_policies_are_listed_with_what_they_are() -> None:
 
 def test_a_policy_is_shown_as_it_is(tmp_path: Path) -> None:
     shown = call("policies", "show", "twitter-2021").stdout
+    schema = re.match(r"# yaml-language-server: \$schema=file://(/.+)\n", shown)
+    assert schema is not None
+    assert Path(schema[1]).is_file()  # wherever the file is put that begins with it
     mine = tmp_path / "mine.yaml"
     mine.write_text(shown)
     assert "# Twitter in Russia from 10 March 2021, AS ANNOUNCED" in shown

@@ -36,6 +36,7 @@ from mitmthrottle.policy import (
     presets,
     shipped_policies,
 )
+from mitmthrottle.policy.shipped import as_a_start
 from mitmthrottle.policy.units import did_you_mean, parse_size
 from mitmthrottle.resolve import RESOLVE_FORM, parse_resolve
 
@@ -310,7 +311,7 @@ def show_command(name: str) -> None:
         raise click.ClickException(
             f"no policy or preset is named `{name}`{near or ': `mitmthrottle policies` lists them'}"
         )
-    click.echo(names[name].read_text(encoding="utf-8"), nl=False)
+    click.echo(as_a_start(names[name]), nl=False)
 
 
 def _print_columns(rows: list[tuple[str, str]]) -> None:

@@ -156,15 +156,15 @@ def delays(
     return check
 
 
-def starts(at_once: int, then_each_s: float) -> Check:
-    """So many first bytes at once, and the others one by one."""
+def starts(at_once: int, period_s: float) -> Check:
+    """So many first bytes at once, and no more than that within the period."""
 
     def check(seen: Seen) -> str:
         found = waits(seen)
         said = ", ".join(f"{each:.2f}" for each in found) + " s"
         assert found[at_once - 1] < 2 * LATE_S, said
-        for number, each in enumerate(found[at_once:], 1):
-            expected = number * then_each_s
+        for number, each in enumerate(found[at_once:]):
+            expected = found[number] + period_s
             assert expected - 0.1 < each < expected + 2 * LATE_S, said
         return said
 

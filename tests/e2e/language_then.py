@@ -106,15 +106,15 @@ def _counts() -> list[Example]:
     return [
         Example(
             "requests: 10 / min",
-            (Ask("13", "", small, starts(10, 1.0), h2=True, streams=13, for_s=5.0),),
-            (("min", "10 s"),),
+            (Ask("13", "", small, starts(10, 3.0), h2=True, streams=13, for_s=5.0),),
+            (("min", "3 s"),),
         ),
-        one("requests: {limit: 5/s, per: client}", starts(5, 0.2), small, h2=True, streams=10),
+        one("requests: {limit: 5/s, per: client}", starts(5, 1.0), small, h2=True, streams=10),
         Example(
             "requests: [100 / hour, {limit: 3 / 10 s, per: client}]",
             (
-                Ask("5 of a client", "", small, starts(3, 1.0), h2=True, streams=5),
-                Ask("3 of another", "", small, starts(3, 1.0), h2=True, streams=3),
+                Ask("5 of a client", "", small, starts(3, 3.0), h2=True, streams=5, for_s=5.0),
+                Ask("3 of another", "", small, starts(3, 3.0), h2=True, streams=3),
             ),
             (("10 s", "3 s"),),
         ),

@@ -5,6 +5,10 @@
 
 from __future__ import annotations
 
+import os
+import re
+import socket
+import time
 from collections import defaultdict
 from pathlib import Path
 
@@ -77,8 +81,30 @@ class TestFilesThatCannotBeRead:
             file.truncate(100 * 2**20)
         assert self.message(path).startswith("F:0:0: larger than 8 MiB")
 
-    def test_a_device_that_never_ends(self) -> None:
-        assert "larger than 8 MiB" in self.message(Path("/dev/zero"))
+    @pytest.mark.parametrize("kind", ["pipe", "socket", "device"])
+    def test_what_is_no_regular_file_is_refused_at_once(self, tmp_path: Path, kind: str) -> None:
+        path = Path("/dev/zero") if kind == "device" else tmp_path / "policy.yaml"
+        if kind == "pipe":
+            os.mkfifo(path)
+        with socket.socket(socket.AF_UNIX) as listener:
+            if kind == "socket":
+                listener.bind(str(path))
+            assert self.message(path) == (
+                f"F:0:0: this is a {kind}, not a regular file: name a policy file, as `NAME.yaml`"
+            )
+
+    @pytest.mark.parametrize("target", ["pipe", "/dev/zero", "."])
+    def test_nor_is_a_trace_read_from_one(self, tmp_path: Path, target: str) -> None:
+        os.mkfifo(tmp_path / "pipe")
+        (tmp_path / "t.csv").symlink_to(target)
+        path = tmp_path / "policy.yaml"
+        path.write_text("version: 1\nname: x\nrules:\n  - then: {trace: t.csv}\n")
+        assert self.message(path) == "F:4:19: `t.csv`: this is no file: name a CSV file"
+
+    def test_a_symlink_to_a_file_is_that_file(self, tmp_path: Path) -> None:
+        (tmp_path / "real.yaml").write_text(GOOD)
+        (tmp_path / "link.yaml").symlink_to("real.yaml")
+        assert load_policy(tmp_path / "link.yaml").name == "good"
 
     def test_not_utf_8(self, tmp_path: Path) -> None:
         path = tmp_path / "latin.yaml"
@@ -122,6 +148,23 @@ class TestYamlThatIsFine:
             "  - when: {host: .b.com}\n    then: *t\n"
         ) == ["f.yaml:5:21: `1`: a rate needs a unit: did you mean `1 kbit/s` or `1 kB/s`?"]
 
+    @pytest.mark.parametrize(
+        "text",
+        [
+            "version:\t1\nname: good\nrules:\n  - then: {rate: 128 kbit/s}\n",
+            "version: 1\t\nname:\t good\t# a comment\nrules:\t\n  -\tthen:\t{rate:\t8 kB/s\t}\n",
+            "version: 1\nname: good\nrules:\n  - then: {\n\t\trate: 8 kB/s\n\t}\n",
+            'version: 1\n"name"\t:\t"good"\t\nrules:\t[\t{then:\t{rate: 8 kB/s}}\t]\n',
+            "version: 1\nname: good\n\t\n\t# a comment\nrules:\n  - then: {rate: 8 kB/s}\n",
+        ],
+    )
+    def test_tabs_between_two_things_on_a_line(self, text: str) -> None:
+        assert parse_policy(text).name == "good"
+
+    def test_a_tab_inside_a_text_stays(self) -> None:
+        policy = parse_policy(GOOD.replace("name: good", "name: a\tb\ndescription: 'c\td'"))
+        assert (policy.name, policy.description) == ("a\tb", "c\td")
+
     def test_words_that_older_yaml_takes_for_truth(self) -> None:
         policy = parse_policy(GOOD.replace("name: good", "name: yes"))
         assert policy.name == "yes"
@@ -130,6 +173,45 @@ class TestYamlThatIsFine:
         text = GOOD.replace("- then", "- when: {host: .a.com}\n    then")
         policy = parse_policy(text + "  - name: last\n    then: {delay: 1 s}\n")
         assert [(rule.name, rule.line) for rule in policy.rules] == [("rule 1", 4), ("last", 6)]
+
+
+@pytest.mark.parametrize("line", ["\t- then: {rate: 8 kB/s}", "  - then:\n\t\trate: 8 kB/s"])
+def test_a_tab_is_no_indentation(line: str) -> None:
+    (said,) = faults_of(f"version: 1\nname: x\nrules:\n{line}\n")
+    assert said.endswith("a tab cannot indent YAML: use spaces")
+
+
+@pytest.mark.parametrize(
+    ("head", "line", "tail"),
+    [
+        ("", "unknown{}: 1", ""),
+        ("", "hots{}: 1", ""),
+        ("clients:\n", "  c{}: {{device: tv}}", ""),
+        ("hosts:\n", "  g{}: [a.com]", "  - when: {host: [g, h, gg0]}\n    then: {delay: 1 s}\n"),
+        ("defaults:\n", "  x{}: 1", ""),
+        ("hosts:\n", "  x{}:", ""),
+        ("sources:\n", "  - [{}]", ""),
+    ],
+)
+def test_of_many_problems_the_first_hundred_are_told_and_how_many_more(
+    head: str, line: str, tail: str
+) -> None:
+    many = 3000
+    lines = "\n".join(line.format(number) for number in range(many))
+    text = f"version: 1\nname: x\n{head}{lines}\nrules:\n  - then: {{rate: 8 kB/s}}\n{tail}"
+    before = time.process_time()
+    said = faults_of(text)
+    assert time.process_time() - before < 5
+    assert len(said) == 101
+    assert re.search(r": and 2[0-9]{3} more from here on: mend those above first$", said[-1])
+    assert len("\n".join(said)) < 40_000
+
+
+def test_a_hundred_problems_are_all_told() -> None:
+    text = "version: 1\nname: x\n" + "".join(f"unknown{n}: 1\n" for n in range(100))
+    said = faults_of(text + "rules:\n  - then: {rate: 8 kB/s}\n")
+    assert len(said) == 100
+    assert not any("more from here on" in each for each in said)
 
 
 def test_three_duplicates_are_all_told() -> None:

@@ -77,6 +77,26 @@ def warnings(rule: str, more: str = "") -> list[str]:
             "each pause: `16 kB` is one second of it",
         ),
         (
+            "then: {quota: {free: 16 KiB, per: connection}, rate: 8 bit/s}",
+            "f.yaml:4:58: warning: 8 bit/s is too slow for a connection to stay alive, clients "
+            "time out: use `1 kbit/s` or more",
+        ),
+        (
+            "{when: {content: [photo, image/jpg]}, then: {rate: 1 Mbit/s}}",
+            "f.yaml:4:30: warning: `image/jpg` is no registered type, and never matches "
+            "`image/jpeg`, which is what servers send: write `image/jpeg`, or `photo`",
+        ),
+        (
+            "{when: {content: Audio/MP3}, then: {rate: 1 Mbit/s}}",
+            "f.yaml:4:22: warning: `audio/mp3` is no registered type, and never matches "
+            "`audio/mpeg`, which is what servers send: write `audio/mpeg`, or `audio`",
+        ),
+        (
+            "{when: {content: text/json}, then: {rate: 1 Mbit/s}}",
+            "f.yaml:4:22: warning: `text/json` is no registered type, and never matches "
+            "`application/json`, which is what servers send: write `application/json`",
+        ),
+        (
             "then: {rate: 80 Mbit/s, burst: 16 KiB}",
             "f.yaml:4:36: warning: 16 KiB is 1.6 ms of `80 Mbit/s`, too little to reach that "
             "rate: `1 MB` is the default, 100 ms of it",
@@ -126,6 +146,8 @@ def test_in_groups_too() -> None:
         "{when: {active: {from: 2021-05-17T00:00Z}}, then: {rate: 1 Mbit/s}}",
         "{when: {status: 5xx}, then: {rate: 1 Mbit/s}}",
         "then: {like: atc/2g-developing-rural}",
+        "{when: {content: [image/jpg, image/jpeg]}, then: {rate: 1 Mbit/s}}",
+        "{when: {content: [image/*, audio/mpeg]}, then: {rate: 1 Mbit/s}}",
     ],
 )
 def test_what_is_not(rule: str) -> None:

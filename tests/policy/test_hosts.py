@@ -64,6 +64,56 @@ def test_patterns(pattern: str, yes: list[str], no: list[str]) -> None:
         assert index.candidates(host) == (), host
 
 
+@pytest.mark.parametrize(
+    ("written", "asked"),
+    [
+        ("exa\u200bmple.com", "example.com"),
+        ("exa\u00admple.com", "example.com"),
+        ("\ufeffexample.com", "example.com"),
+        ("exam\u2060ple.com", "example.com"),
+        ("exa\ufe0fmple.com", "example.com"),
+        (".exa\u200bmple.com", "www.example.com"),
+        ("*.exam\u00adple.com", "www.example.com"),
+        ("ΒΌΛΟΣ.com", "xn--nxasmq6b.com"),  # a sigma in capitals is never the final one
+        ("βόλος.com", "xn--nxasmm1c.com"),  # written small, it is
+        ("ẞ.de", "xn--zca.de"),
+        ("İ.com", "xn--i-9bb.com"),
+        ("☃.net", "xn--n3h.net"),
+        ("😀.example", "xn--e28h.example"),
+        ("\u06cc\u06a9\u200c\u0632.com", "xn--xgb1vrd273i.com"),
+    ],
+)
+def test_a_name_is_what_a_browser_makes_of_it(written: str, asked: str) -> None:
+    pattern = HostPattern.parse(written)
+    assert pattern.matches(asked)
+    assert HostIndex([[pattern]]).candidates(asked) == (0,)
+    assert HostIndex([[pattern]]).candidates(asked.upper()) == (0,)
+
+
+@pytest.mark.parametrize(
+    ("written", "said"),
+    [
+        ("a\u2028b.com", "browsers take no U+2028 in one"),
+        ("a\ufffdb.com", "browsers take no U+FFFD in one"),
+        ("\u0301a.com", "refuse these characters in this order"),
+        ("a\u200db.com", "refuse these characters in this order"),
+        ("אa1.com", "refuse these characters in this order"),
+        ("\u200b.com", "is no host name"),
+        ("\u00ad", "is no host name|names a group"),
+    ],
+)
+def test_what_no_browser_takes_for_a_name_is_refused(written: str, said: str) -> None:
+    with pytest.raises(ValueError, match=said.replace("+", r"\+")):
+        HostPattern.parse(written)
+
+
+def test_a_name_longer_than_any_matches_nothing() -> None:
+    long = "a." * 130 + "example.com"
+    assert normalise_host(long) == normalise_host("a" * 10**6) == ""
+    index = HostIndex([[HostPattern.parse(".example.com")], [HostPattern.parse("~example")], None])
+    assert index.candidates(long) == (2,)
+
+
 LABELS = st.sampled_from(["a", "b", "t", "co", "com", "twitter", "microsoft", "xn--bcher-kva"])
 HOSTS = st.lists(LABELS, min_size=1, max_size=5).map(".".join)
 PATTERNS = st.one_of(

@@ -61,7 +61,17 @@ def test_rates(text: str, rate_bytes_per_s: float) -> None:
         ("9999 Tbit/s", "to `1000 Gbit/s`"),
         ("nan kbit/s", "a number and a unit"),
         ("inf bit/s", "a number and a unit"),
-        ("1e3 kbit/s", "did you mean `1 kbit/s`?"),
+        ("1e3 kbit/s", "did you mean `1000 kbit/s`?"),
+        ("256_000 bit/s", "did you mean `256000 bit/s`?"),
+        ("2.56e5 bit/s", "did you mean `256000 bit/s`?"),
+        ("256e-1 kbit/s", "did you mean `25.6 kbit/s`?"),
+        ("256 000 bit/s", "did you mean `256000 bit/s`?"),
+        ("256\u202f000 bit/s", "did you mean `256000 bit/s`?"),
+        ("1'500'000 bit/s", "did you mean `1500000 bit/s`?"),
+        ("256,000 bit/s", "`256000 bit/s` or, with a decimal point, `256.000 bit/s`?"),
+        ("1,234,567 B/s", "did you mean `1234567 B/s`?"),
+        ("1_000", "did you mean `1000 kbit/s`?"),
+        ("1e400 bit/s", "surely a slip"),
         ("1,5 Mbit/s", "`1.5 Mbit/s`"),
         ("", "a number and a unit"),
         ("9" * 400 + " kbit/s", "that many digits"),
@@ -172,3 +182,15 @@ def test_any_text_is_a_quantity_or_a_value_error(text: str) -> None:
             continue
         assert value >= 0
         assert math.isfinite(value)
+
+
+def test_the_number_is_kept_for_other_quantities_too() -> None:
+    for parse, text, right in (
+        (units.parse_size, "1_048_576 B", "`1048576 B`"),
+        (units.parse_duration, "3e2 ms", "`300 ms`"),
+        (units.parse_share, "1_0%", "`10%`"),
+        (units.parse_share, "5e1", "`50%`"),
+    ):
+        with pytest.raises(ValueError, match="plain digits") as caught:
+            parse(text)
+        assert f"did you mean {right}?" in str(caught.value)

@@ -143,3 +143,22 @@ def test_numbers_that_are_no_lengths_do_no_harm() -> None:
     exchange = exchange_of(flow, 1, 0.0)
     assert exchange.size is None
     assert upload_of(flow, exchange).size is None
+
+
+def test_the_content_coding_is_that_of_the_body_in_question() -> None:
+    flow = tflow.tflow(resp=True)
+    assert flow.response is not None
+    assert exchange_of(flow, 1, 0.0).content_encoding is None
+    flow.response.headers = http.Headers(
+        (
+            (b"Content-Encoding", b"gzip"),
+            (b"content-encoding", b"br\x1b"),
+            (b"Content-Type", b"a/b"),
+        )
+    )
+    flow.request.headers["content-encoding"] = "zstd"
+    exchange = exchange_of(flow, 1, 0.0)
+    assert exchange.content_encoding == "gzip, br\\x1b"
+    assert upload_of(flow, exchange).content_encoding == "zstd"
+    flow.response.headers["content-encoding"] = "x" * 10_000
+    assert len(exchange_of(flow, 1, 0.0).content_encoding or "") <= 64

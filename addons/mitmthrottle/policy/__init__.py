@@ -5,7 +5,7 @@ The one rule: no HTTP library, no event loop and no clock in here; whoever asks 
 """
 
 from mitmthrottle.policy.active import Active
-from mitmthrottle.policy.content import Kind, classify, needs_first_bytes
+from mitmthrottle.policy.content import Kind, classify, needs_first_bytes, needs_more
 from mitmthrottle.policy.cut import Cut
 from mitmthrottle.policy.decide import Decider, Decision, WhyNot
 from mitmthrottle.policy.delay import Delay
@@ -25,6 +25,7 @@ from mitmthrottle.policy.requests import RequestLimit
 from mitmthrottle.policy.schema import Policy, Rule
 from mitmthrottle.policy.share import Share, unit_interval
 from mitmthrottle.policy.shipped import find_policy, shipped_policies
+from mitmthrottle.policy.sniff import FIRST_BYTES
 from mitmthrottle.policy.stages import Stage
 from mitmthrottle.policy.stall import Stall
 from mitmthrottle.policy.then import Then
@@ -32,6 +33,7 @@ from mitmthrottle.policy.upload import Upload
 from mitmthrottle.policy.when import When
 
 __all__ = [
+    "FIRST_BYTES",
     "Active",
     "Cut",
     "Decider",
@@ -62,6 +64,7 @@ __all__ = [
     "load_policy",
     "load_policy_with_warnings",
     "needs_first_bytes",
+    "needs_more",
     "normalise_host",
     "parse_policy",
     "parse_policy_with_warnings",
@@ -69,7 +72,3 @@ __all__ = [
     "shipped_policies",
     "unit_interval",
 ]
-
-
-def needs_more(first_bytes: bytes) -> bool:
-    return len(first_bytes) < 12

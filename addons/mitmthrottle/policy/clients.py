@@ -12,7 +12,7 @@ from typing import Annotated, Any, Self
 
 from pydantic import model_validator
 
-from mitmthrottle.policy.devices import DEVICES, Device, device_of
+from mitmthrottle.policy.devices import DEVICES, LONGEST_AGENT, Device, device_of
 from mitmthrottle.policy.exchange import plain_address
 from mitmthrottle.policy.fields import FoldedPattern, Many, Strict, parsed, word_of
 
@@ -97,7 +97,7 @@ def matches_client(
     if match.address is not None and not address_in(address, match.address):
         return "address"
     if match.user_agent is not None:
-        agent = (headers or {}).get("user-agent", "")
+        agent = (headers or {}).get("user-agent", "")[:LONGEST_AGENT]
         if headers is None or not any(pattern.matches(agent) for pattern in match.user_agent):
             return "user_agent"
     if match.device is not None and (headers is None or device_of(headers) not in match.device):

@@ -13,7 +13,7 @@ from typing import ClassVar, Protocol
 from mitmthrottle.policy import units
 from mitmthrottle.policy.active import Active
 from mitmthrottle.policy.clients import ClientMatch, matches_client
-from mitmthrottle.policy.devices import device_of, load_tables
+from mitmthrottle.policy.devices import device_of
 from mitmthrottle.policy.exchange import Exchange
 from mitmthrottle.policy.facts import ENCRYPTED, NO, YES, Facts, listed
 from mitmthrottle.policy.pattern import TextPattern
@@ -93,8 +93,6 @@ class Client:
     __slots__ = ("_matches", "_names")
 
     def __init__(self, matches: tuple[ClientMatch, ...], names: Sequence[str]) -> None:
-        if any(match.device is not None for match in matches):
-            load_tables()
         self._matches = matches
         self._names = names
 

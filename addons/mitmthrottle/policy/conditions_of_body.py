@@ -5,14 +5,13 @@ Rule: as in conditions.py, of which this is a part.
 
 from __future__ import annotations
 
-import re
 from typing import ClassVar
 
 from mitmthrottle.policy import units
-from mitmthrottle.policy.content import BYTE_RANGES, KINDS, mime_type, type_of_part
+from mitmthrottle.policy.content import IN_PARTS, KINDS, mime_type, plain_head, type_of_part
 from mitmthrottle.policy.exchange import Exchange
 from mitmthrottle.policy.facts import ENCRYPTED, FIRST_BYTES, MORE_BYTES, NO, YES, Facts, listed
-from mitmthrottle.policy.pattern import glob_regex
+from mitmthrottle.policy.pattern import compile_glob
 from mitmthrottle.policy.sizes import SizeRange
 
 
@@ -24,9 +23,7 @@ class Content:
     def __init__(self, items: tuple[str, ...]) -> None:
         self._items = items
         self._kinds = frozenset(item for item in items if item in KINDS)
-        self._globs = [
-            re.compile(glob_regex(item)).fullmatch for item in items if item not in KINDS
-        ]
+        self._globs = [compile_glob(item) for item in items if item not in KINDS]
 
     def test(self, facts: Facts) -> int:
         exchange = facts.exchange
@@ -34,10 +31,10 @@ class Content:
             return NO
         if self._globs and not exchange.websocket:
             mime = mime_type(exchange.content_type)
-            part = type_of_part(exchange.content_type, exchange.head)
+            part = _type_of_part(exchange)
             if any(matches(mime) or (part and matches(part)) for matches in self._globs):
                 return YES
-            if mime == BYTE_RANGES and facts.waits_for_first_bytes:
+            if mime in IN_PARTS and facts.waits_for_first_bytes:
                 return FIRST_BYTES  # the part's own type may be the one
         if not self._kinds:
             return NO
@@ -50,9 +47,9 @@ class Content:
             return ENCRYPTED
         declared = mime_type(facts.exchange.content_type)
         said = f"Content-Type `{declared}`" if declared else "no Content-Type"
-        if facts.waits_for_first_bytes and (self._kinds or declared == BYTE_RANGES):
+        if facts.waits_for_first_bytes and (self._kinds or declared in IN_PARTS):
             return f"only the body's first bytes can tell ({said})"
-        if part := type_of_part(facts.exchange.content_type, facts.exchange.head):
+        if part := _type_of_part(facts.exchange):
             said += f" of parts that are `{part}`"
         found = facts.kind or "neither photo, video nor audio"
         return f"content is {found} ({said}), not {listed(self._items)}"
@@ -100,6 +97,10 @@ class Size:
                 f"asked for {wanted}"
             )
         return f"size {units.format_size(size)} ({size} bytes) is not {wanted}"
+
+
+def _type_of_part(exchange: Exchange) -> str | None:
+    return type_of_part(exchange.content_type, plain_head(exchange.head, exchange.content_encoding))
 
 
 def _size_of(exchange: Exchange) -> int | None:

@@ -76,7 +76,10 @@ class _Bound:
         self.size = next((each for each in by_cost if isinstance(each, Size)), None)
 
     def test(self, facts: Facts) -> int:
-        """NO wins over MORE_BYTES, which wins over FIRST_BYTES, which wins over YES."""
+        """NO wins over FIRST_BYTES, which wins over MORE_BYTES, which wins over YES.
+
+        First bytes before the size: once enough was seen to tell the size, they are gone.
+        """
         verdict = YES
         for condition in self.conditions:
             answer = condition.test(facts)

@@ -10,6 +10,7 @@ from collections.abc import Iterator, Sequence
 from typing import Any
 
 from mitmthrottle.policy.accidents import host_doubt
+from mitmthrottle.policy.content import KINDS, REGISTERED_AS, kind_of_type
 from mitmthrottle.policy.hosts import HostPattern
 from mitmthrottle.policy.limits import RateLimit
 from mitmthrottle.policy.schema import Policy, Rule
@@ -46,6 +47,15 @@ def _of_conditions(
 ) -> Iterator[Doubt]:
     when, at = rule.when, (*path, "when")
     yield from _host_doubts(root, (*at, "host"), when.host or ())
+    for index, content in enumerate(when.content or ()):
+        right = REGISTERED_AS.get(content)
+        if right and right not in (when.content or ()):
+            also = f", or `{kind}`" if (kind := kind_of_type(right)) in KINDS else ""
+            yield (
+                root.find((*at, "content", index)),
+                f"`{content}` is no registered type, and never matches `{right}`, which is what "
+                f"servers send: write `{right}`{also}",
+            )
     if when.share is not None and when.share.fraction == 0:
         yield (
             root.find((*at, "share")),
@@ -72,7 +82,7 @@ def _of_conditions(
 
 
 def _of_effects(then: Then, root: Node, path: tuple[Step, ...]) -> Iterator[Doubt]:
-    yield from _of_rate(then, root, path)
+    yield from _of_rate(then, root, path, after_quota=then.quota is not None)
     if then.upload is not None:
         yield from _of_rate(then.upload, root, (*path, "upload"))
     for index, stage in enumerate(then.stages if then.trace is None else ()):
@@ -85,7 +95,9 @@ def _of_effects(then: Then, root: Node, path: tuple[Step, ...]) -> Iterator[Doub
         )
 
 
-def _of_rate(part: Any, root: Node, path: tuple[Step, ...]) -> Iterator[Doubt]:
+def _of_rate(
+    part: Any, root: Node, path: tuple[Step, ...], after_quota: bool = False
+) -> Iterator[Doubt]:
     """Of a rate and its burst, wherever they stand."""
     limits: tuple[RateLimit, ...] = part.rate
     if "rate" in (root.find(path).keys or ()):
@@ -94,7 +106,9 @@ def _of_rate(part: Any, root: Node, path: tuple[Step, ...]) -> Iterator[Doubt]:
                 yield (
                     root.find((*path, "rate", index)),
                     f"{format_rate(limit.limit_bytes_per_s)} is too slow for a connection to "
-                    "stay alive, clients time out: use `1 kbit/s` or more, or `block: timeout`",
+                    "stay alive, clients time out: use `1 kbit/s` or more"
+                    # behind a quota a block spares what has begun, and this freezes it
+                    + ("" if after_quota else ", or `block: timeout`"),
                 )
     burst = root.find((*path, "burst"))
     if not limits or part.burst is None or "burst" not in (root.find(path).keys or ()):

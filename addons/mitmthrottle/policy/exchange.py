@@ -40,6 +40,8 @@ class Exchange(NamedTuple):
     time: float = 0.0
     elapsed_s: float = 0.0  # since the policy's start
     serial: int = 0  # nth response since the policy's start
+    content_encoding: str | None = None  # of the body, several joined with commas
+    head_is_all: bool = False  # no more first bytes than `head` will be waited for
 
     @property
     def client_identity(self) -> str:

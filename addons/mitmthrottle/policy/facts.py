@@ -13,8 +13,8 @@ from mitmthrottle.policy.exchange import Exchange
 
 NO: Final = 0
 YES: Final = 1
-FIRST_BYTES: Final = 2  # only the body's first bytes can tell
-MORE_BYTES: Final = 3  # the body's size is not known yet
+MORE_BYTES: Final = 2  # the body's size is not known yet
+FIRST_BYTES: Final = 3  # only the body's first bytes can tell
 
 ENCRYPTED = "the payload is encrypted, so it cannot be read"
 _UNSEEN: Final = object()
@@ -47,10 +47,12 @@ class Facts:
         exchange = self.exchange
         if exchange.websocket or exchange.opaque or exchange.has_no_body:
             return False
-        if exchange.head is not None and exchange.complete:
+        if exchange.head is not None and (exchange.complete or exchange.head_is_all):
             return False
         destination = _destination(exchange, self._upload)
-        return needs_first_bytes(exchange.content_type, destination, exchange.head)
+        return needs_first_bytes(
+            exchange.content_type, destination, exchange.head, exchange.content_encoding
+        )
 
 
 def kind_of(exchange: Exchange, upload: bool = False) -> Kind | None:
@@ -63,7 +65,13 @@ def kind_of(exchange: Exchange, upload: bool = False) -> Kind | None:
     if told != "unknown":
         return told  # without a search for Sec-Fetch-Dest: most types tell
     destination = _destination(exchange, upload)
-    return classify(exchange.content_type, destination, exchange.head, exchange.path)
+    return classify(
+        exchange.content_type,
+        destination,
+        exchange.head,
+        exchange.path,
+        exchange.content_encoding,
+    )
 
 
 def _destination(exchange: Exchange, upload: bool) -> str | None:

@@ -6,15 +6,20 @@ data as written, so that a fault elsewhere in the file hides none of these.
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
+from functools import partial
 from typing import Any
 
 from mitmthrottle.policy.hosts import is_group_word
 from mitmthrottle.policy.units import did_you_mean
 from mitmthrottle.policy.yamltree import Node
 
+MOST_SEARCHES = 10_000  # of a name among others, about 10 us each
 
-def group_faults(root: Node) -> Iterator[tuple[Node, str]]:
+type Problem = tuple[Node, str | Callable[[], str]]
+
+
+def group_faults(root: Node) -> Iterator[Problem]:
     """(where, message) of groups that do not exist or are not used, and names given twice."""
     rules = root.find(("rules",)).items or []
     yield from _repeated_names(rules)
@@ -22,7 +27,7 @@ def group_faults(root: Node) -> Iterator[tuple[Node, str]]:
     yield from _mismatches(root, rules, "clients", "client")
 
 
-def _repeated_names(rules: list[Node]) -> Iterator[tuple[Node, str]]:
+def _repeated_names(rules: list[Node]) -> Iterator[Problem]:
     first: dict[Any, Node] = {}
     for number, rule in enumerate(rules, 1):
         given = (rule.keys or {}).get("name")
@@ -39,12 +44,11 @@ def _repeated_names(rules: list[Node]) -> Iterator[tuple[Node, str]]:
         first.setdefault(name, node)
 
 
-def _mismatches(
-    root: Node, rules: list[Node], groups_key: str, when_key: str
-) -> Iterator[tuple[Node, str]]:
+def _mismatches(root: Node, rules: list[Node], groups_key: str, when_key: str) -> Iterator[Problem]:
     defined = (root.keys or {}).get(groups_key)
     groups = (defined[1].keys if defined else None) or {}
     used: set[str] = set()
+    unknown = 0
     for rule in rules:
         for item in _items(rule, when_key):
             name = item.data
@@ -52,11 +56,19 @@ def _mismatches(
                 continue
             used.add(name)
             if name not in groups:
-                yield item, _unknown(name, list(groups), groups_key)
+                unknown += 1
+                yield (
+                    item,
+                    partial(_unknown, name, list(groups) if unknown < 100 else [], groups_key),
+                )
     strays = sorted(used - set(groups))
+    searches = MOST_SEARCHES // (len(strays) + 1)
     for name, (key, _) in groups.items():
+        if name in used:
+            continue
+        searches -= 1
         # a near miss of an unknown name is surely that name, and has been said
-        if name not in used and not did_you_mean(name, strays):
+        if searches < 0 or not did_you_mean(name, strays):
             yield (
                 key,
                 f"the group `{name}` of `{groups_key}` is never used: "

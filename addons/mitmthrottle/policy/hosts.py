@@ -1,8 +1,9 @@
 """Host names: how they are written, compared, and looked up among many rules.
 
 The one rule: names are compared label by label, never as substrings; only `~regex` looks at the
-name as text. Both sides are normalised first: case-folded, IDNA A-labels, no trailing dot, no
-port, no brackets.
+name as text. Both sides are normalised first: case-folded, IDNA A-labels as browsers make them
+(UTS 46), no trailing dot, no port, no brackets. What is longer than any name matches nothing and
+is not kept.
 """
 
 from __future__ import annotations
@@ -10,27 +11,37 @@ from __future__ import annotations
 import ipaddress
 import re
 import unicodedata
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from functools import lru_cache
 from typing import Literal
 
-from mitmthrottle.policy.pattern import compile_regex
+import idna
+
+from mitmthrottle.policy.pattern import search_of
 
 HostKind = Literal["exact", "subtree", "subdomains", "regex"]
 CACHED_HOSTS = 4096
+LONGEST_NAME = 253  # of a name in DNS
+LONGEST_WRITTEN = LONGEST_NAME + 9  # with brackets, a trailing dot and a port
 
 _PLAIN = re.compile(r"[a-z0-9_-]+(?:\.[a-z0-9_-]+)*")
 _LABEL = re.compile(r"[^\x00-\x20/\\:*?#@\[\]%~,;'\"()<>{}|^`=&!$+\x7f]{1,63}")
+_JOINERS = "\u200c\u200d"
 _DOTS = re.compile("[\u3002\uff0e\uff61]")  # full stops of other scripts, as browsers read them
 
 
-@lru_cache(maxsize=CACHED_HOSTS)
 def normalise_host(host: str) -> str:
     """The name to compare by: `Bücher.Example.:443` -> `xn--bcher-kva.example`.
 
-    Never raises: what is no host name comes back folded, and simply matches nothing.
+    Never raises: what is no host name comes back folded, and simply matches nothing; what is
+    longer than any comes back empty.
     """
+    return _normalise(host) if len(host) <= LONGEST_WRITTEN else ""
+
+
+@lru_cache(maxsize=CACHED_HOSTS)
+def _normalise(host: str) -> str:
     if _PLAIN.fullmatch(host):
         return host
     name = host.strip()
@@ -43,21 +54,45 @@ def normalise_host(host: str) -> str:
             return str(ipaddress.ip_address(name.split("%", 1)[0]))
         except ValueError:
             return name.lower()
-    name = _DOTS.sub(".", name)
-    return ".".join(_a_label(label) for label in name.split(".")).removesuffix(".")
-
-
-def _a_label(label: str) -> str:
-    """One label as DNS carries it. Mapping as browsers do it (UTS 46, non-transitional)."""
-    if label.isascii():
-        return label.lower()
-    folded = unicodedata.normalize("NFKC", unicodedata.normalize("NFKC", label).lower())
-    if folded.isascii():
-        return folded
     try:
-        return "xn--" + folded.encode("punycode").decode("ascii")
-    except UnicodeError:  # lone surrogates
-        return folded
+        name = _a_labels(name)
+    except ValueError:
+        name = _DOTS.sub(".", unicodedata.normalize("NFKC", name)).lower()
+    name = name.removesuffix(".")
+    return name if len(name) <= LONGEST_NAME else ""
+
+
+def _a_labels(name: str) -> str:
+    """A name as DNS carries it, mapped as browsers do it: UTS 46, non-transitional, with symbols.
+
+    ValueError for what no browser takes for a name.
+    """
+    if name.isascii():
+        return name.lower()
+    try:
+        mapped = idna.uts46_remap(name, std3_rules=False, transitional=False)
+        labels = _DOTS.sub(".", mapped).split(".")
+        right_to_left = any(unicodedata.bidirectional(char) in ("R", "AL", "AN") for char in mapped)
+        for label in labels:
+            _check_label(label, right_to_left)
+    except idna.IDNAError as refused:
+        raise ValueError(f"{refused}") from None
+    return ".".join(
+        label if label.isascii() else "xn--" + label.encode("punycode").decode("ascii")
+        for label in labels
+    )
+
+
+def _check_label(label: str, right_to_left: bool) -> None:
+    """What UTS 46 asks of a label beyond its characters, as browsers have it."""
+    if not label or label.isascii():
+        return
+    idna.check_initial_combiner(label)
+    for position, char in enumerate(label):
+        if char in _JOINERS and not idna.valid_contextj(label, position):
+            raise idna.IDNAError(f"U+{ord(char):04X} joins nothing there")
+    if right_to_left:
+        idna.check_bidi(label)
 
 
 @dataclass(frozen=True, slots=True)
@@ -75,7 +110,7 @@ class HostPattern:
     def parse(cls, text: str) -> HostPattern:
         """ValueError, with a remedy, for what is no host pattern (a group's name is none)."""
         if text.startswith("~"):
-            compile_regex(text[1:])
+            _searcher(text[1:])
             return cls(text, "regex", text[1:])
         bare = text.strip()
         if bare == "*":
@@ -87,6 +122,7 @@ class HostPattern:
         elif bare.startswith("."):
             kind, name = "subtree", bare[1:]
         _refuse_slips(text, name)
+        _refuse_strange(text, name)
         normal = normalise_host(name)
         if ":" in normal:
             _refuse_bad_address(text, normal)
@@ -111,7 +147,7 @@ class HostPattern:
         if self.kind == "exact":
             return name == self.name
         if self.kind == "regex":
-            return _searcher(self.name).search(name) is not None
+            return _searcher(self.name)(name)
         return name.endswith("." + self.name) or (self.kind == "subtree" and name == self.name)
 
     def keys_that_cover(self) -> Iterator[tuple[HostKind, str]]:
@@ -137,8 +173,27 @@ def is_group_word(text: str) -> bool:
 
 
 @lru_cache(maxsize=1024)
-def _searcher(source: str) -> re.Pattern[str]:
-    return compile_regex(source, re.IGNORECASE)
+def _searcher(source: str) -> Callable[[str], bool]:
+    return search_of(source, re.IGNORECASE)
+
+
+def _refuse_strange(text: str, name: str) -> None:
+    """Characters that no browser takes in a name; it would never be asked for."""
+    try:
+        _a_labels(name)
+    except (ValueError, UnicodeError):
+        for char in sorted(set(name) - set(_JOINERS)):
+            try:
+                idna.uts46_remap(char, std3_rules=False, transitional=False)
+            except idna.IDNAError:
+                raise ValueError(
+                    f"`{text}` is no host name: browsers take no U+{ord(char):04X} in one: "
+                    "delete that character"
+                ) from None
+        raise ValueError(
+            f"`{text}` is no host name to browsers, which refuse these characters in this order "
+            "(UTS 46): copy the name from a browser's address bar"
+        ) from None
 
 
 def _refuse_slips(text: str, name: str) -> None:
@@ -180,7 +235,7 @@ class HostIndex:
         self._every: list[int] = []
         self._exact: dict[str, list[int]] = {}
         self._below: dict[str, list[int]] = {}
-        self._regex: list[tuple[re.Pattern[str], int]] = []
+        self._regex: list[tuple[Callable[[str], bool], int]] = []
         self._cache: dict[str, tuple[int, ...]] = {}
         for index, patterns in enumerate(rules):
             if patterns is None:
@@ -196,6 +251,8 @@ class HostIndex:
 
     def candidates(self, host: str) -> tuple[int, ...]:
         """Indexes, ascending, of the rules whose host condition holds for this host."""
+        if len(host) > LONGEST_WRITTEN:
+            return tuple(sorted(self._search("")))  # too long for a key
         known = self._cache.get(host)
         if known is None:
             if len(self._cache) >= CACHED_HOSTS:
@@ -210,5 +267,5 @@ class HostIndex:
         while dot >= 0:
             found.update(self._below.get(name[dot + 1 :], ()))
             dot = name.find(".", dot + 1)
-        found.update(index for regex, index in self._regex if regex.search(name))
+        found.update(index for regex, index in self._regex if regex(name))
         return found

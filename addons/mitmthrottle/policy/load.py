@@ -7,9 +7,10 @@ is wrong with it, each with a remedy; never another exception, and never the fir
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator
+from collections.abc import Callable, Iterable, Iterator
+from functools import partial
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 from pydantic import TypeAdapter, ValidationError
 
@@ -17,9 +18,10 @@ from mitmthrottle.policy.clients import ClientMatch
 from mitmthrottle.policy.doubts import doubts
 from mitmthrottle.policy.faults import Fault, PolicyError
 from mitmthrottle.policy.fields import FROM_FILE, Host, OneOrManyOf
+from mitmthrottle.policy.files import NotRegular, read_regular
 from mitmthrottle.policy.groups import group_faults
 from mitmthrottle.policy.hosts import HostPattern
-from mitmthrottle.policy.messages import explain_error
+from mitmthrottle.policy.messages import explain_error, place_of_error
 from mitmthrottle.policy.reach import Reach, unreachable
 from mitmthrottle.policy.schema import Policy, Rule
 from mitmthrottle.policy.stages import Stage
@@ -28,6 +30,7 @@ from mitmthrottle.policy.trace import TRACE_SUFFIXES, read_trace
 from mitmthrottle.policy.yamltree import Node, Report, Step, read_tree
 
 LARGEST_FILE_BYTES = 8 * 2**20
+MOST_FAULTS = 100  # told of one file; each takes a search for what was meant
 _STRANGE = re.compile("[^\t\n\r\x20-\x7e\x85\xa0-\ud7ff\ue000-\ufffd\U00010000-\U0010ffff]")
 _HOSTS: TypeAdapter[tuple[HostPattern, ...]] = TypeAdapter(OneOrManyOf[Host])
 _CLIENTS: TypeAdapter[tuple[ClientMatch, ...]] = TypeAdapter(OneOrManyOf[ClientMatch])
@@ -58,10 +61,8 @@ def parse_policy_with_warnings(
     text: str, file: str = "policy", now: float | None = None
 ) -> tuple[Policy, tuple[Fault, ...]]:
     """The same, and what is doubtful about it. `now` (Unix seconds) tells what is past."""
-    faults: list[Fault] = []
-
-    def report(line: int, column: int, message: str) -> None:
-        faults.append(Fault(file, line, column, message))
+    problems = _Problems(file)
+    report = problems.add
 
     text = text.removeprefix("\ufeff")
     strange = _STRANGE.search(text)
@@ -70,31 +71,33 @@ def parse_policy_with_warnings(
             *_place_of(text, strange.start()),
             f"the character U+{ord(strange.group()):04X} is not allowed in YAML: delete it",
         )
-        raise PolicyError(faults)
+        raise problems.error()
     if len(text) > LARGEST_FILE_BYTES:
         raise _fault(file, "larger than 8 MiB, which no policy is")
     root = read_tree(text, report)
     if root is None or root.keys is None:
-        if not faults:
+        if not problems:
             empty = root is None or root.data is None
             what = "the file is empty" if empty else "this is no mapping (`key: value`)"
             report(1, 1, f"{what}: a policy begins with `version: 1`")
-        raise PolicyError(faults)
+        raise problems.error()
     traces, of_traces = _read_traces(root, Path(file).parent, report)
     policy = _check(root, traces, report)
-    if policy is None or faults or of_traces:
-        raise PolicyError(_in_order(faults) + of_traces)
-    warnings = [
-        Fault(file, node.line, node.column, message, "warning")
-        for node, message in doubts(policy, root, now)
-    ]
-    return policy, tuple(_in_order(warnings))
+    if policy is None or problems or of_traces:
+        raise problems.error(of_traces)
+    warnings = _Problems(file, "warning")
+    for node, message in doubts(policy, root, now):
+        warnings.add(node.line, node.column, message)
+    return policy, tuple(warnings.told())
 
 
 def _bytes_of(path: Path, name: str) -> bytes:
     try:
-        with path.open("rb") as file:
-            raw = file.read(LARGEST_FILE_BYTES + 1)
+        raw = read_regular(path, LARGEST_FILE_BYTES + 1)
+    except NotRegular as other:
+        raise _fault(
+            name, f"this is {other}, not a regular file: name a policy file, as `NAME.yaml`"
+        ) from None
     except FileNotFoundError:
         raise _fault(name, "no such file: check the path") from None
     except IsADirectoryError:
@@ -143,13 +146,13 @@ def _check(root: Node, traces: dict[str, tuple[Stage, ...]], report: Report) -> 
         policy = Policy.model_validate(root.data, context=context, by_alias=True, by_name=False)
     except ValidationError as invalid:
         for error in invalid.errors(include_url=False):
-            loc, at_key, message = explain_error(error)
+            loc, at_key = place_of_error(error)
             if not loc and error["type"] == "value_error":
                 continue  # names that do not resolve: group_faults says where
             node = root.find(loc, key=at_key)
             if node.data is None:
                 continue  # said above
-            report(node.line, node.column, message)
+            report(node.line, node.column, partial(explain_error, error))
             if loc[:1] == ("rules",) and len(loc) > 1:
                 broken.add(loc[1])
     for node, message in group_faults(root):
@@ -242,9 +245,37 @@ def _fault(name: str, message: str) -> PolicyError:
     return PolicyError([Fault(name, 0, 0, message)])
 
 
-def _in_order(faults: list[Fault]) -> list[Fault]:
-    """By place, and one for each place: what follows from the first is noise."""
-    first: dict[tuple[int, int], Fault] = {}
-    for fault in faults:
-        first.setdefault((fault.line, fault.column), fault)
-    return [first[place] for place in sorted(first)]
+class _Problems:
+    """What is wrong with a file: the first hundred by place, one for each place, in words.
+
+    What follows from the first at a place is noise. A message may be a function that makes it:
+    the words of most of a hundred thousand are never asked for.
+    """
+
+    def __init__(self, file: str, severity: Literal["error", "warning"] = "error") -> None:
+        self._file = file
+        self._severity = severity
+        self._first: dict[tuple[int, int], str | Callable[[], str]] = {}
+
+    def __bool__(self) -> bool:
+        return bool(self._first)
+
+    def add(self, line: int, column: int, message: str | Callable[[], str]) -> None:
+        self._first.setdefault((line, column), message)
+
+    def told(self) -> list[Fault]:
+        """By place; where there are too many, the last one says how many more."""
+        places = sorted(self._first)
+        faults = []
+        for line, column in places[:MOST_FAULTS]:
+            message = self._first[line, column]
+            text = message if isinstance(message, str) else message()
+            faults.append(Fault(self._file, line, column, text, self._severity))
+        more = len(places) - MOST_FAULTS
+        if more > 0:
+            text = f"and {more} more from here on: mend those above first"
+            faults.append(Fault(self._file, *places[MOST_FAULTS], text, self._severity))
+        return faults
+
+    def error(self, others: Iterable[Fault] = ()) -> PolicyError:
+        return PolicyError([*self.told(), *others])

@@ -67,30 +67,39 @@ _HOMES: tuple[tuple[str, type[BaseModel]], ...] = (
 )
 
 
-def explain_error(error: Any) -> tuple[Loc, bool, str]:
-    """(where, whether at the key, message) of one of pydantic's error dicts."""
+def place_of_error(error: Any) -> tuple[Loc, bool]:
+    """(where, whether at the key) of one of pydantic's error dicts."""
     loc: Loc = tuple(step for step in error["loc"] if step != "[key]")
-    at_key = "[key]" in error["loc"]
+    kind = error["type"]
+    return (
+        loc[:-1] if kind == "missing" else loc,
+        kind == "extra_forbidden" or (kind != "missing" and "[key]" in error["loc"]),
+    )
+
+
+def explain_error(error: Any) -> str:
+    """The message of one of pydantic's error dicts."""
+    loc: Loc = tuple(step for step in error["loc"] if step != "[key]")
     kind = error["type"]
     if kind == "extra_forbidden":
-        return loc, True, _unknown_key(loc)
+        return _unknown_key(loc)
     if kind == "missing":
         key = str(loc[-1])
         example = _EXAMPLES.get(key, f"{key}: …")
         if key == "limit" and "requests" in loc:
             example = "limit: 10 / min"
-        return loc[:-1], False, f"`{key}` is missing: add `{example}`"
+        return f"`{key}` is missing: add `{example}`"
     subject = _subject(loc)
     if kind == "value_error":
         said = str(error["ctx"]["error"])
         starts_itself = said.startswith(("`", "a ", "an ", "all ", "two ", "rule ", "unknown "))
-        return loc, at_key, said if starts_itself or not subject else f"{subject} {said}"
+        return said if starts_itself or not subject else f"{subject} {said}"
     found = name_of_type(error["input"])
     if kind in ("model_type", "model_attributes_type", "dict_type"):
-        return loc, at_key, f"{subject} must be a mapping (`key: value`), not {found}"
+        return f"{subject} must be a mapping (`key: value`), not {found}"
     if kind in ("tuple_type", "list_type"):
-        return loc, at_key, f"{subject} must be a list, not {found}"
-    return loc, at_key, f"{subject}: {error['msg']}, not {found}"
+        return f"{subject} must be a list, not {found}"
+    return f"{subject}: {error['msg']}, not {found}"
 
 
 def keys_of(model: type[BaseModel]) -> list[str]:

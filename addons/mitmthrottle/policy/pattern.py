@@ -3,6 +3,10 @@
 A glob matches the whole text: `*` is any run of characters (slashes too), `?` any one of them,
 everything else stands for itself. A `~regex` is searched anywhere in the text (anchor it with
 `^` and `$`). Paths keep their case; headers and user agents are compared without it.
+
+The one rule: these texts come from whoever sends a request, so no pattern may take longer than
+in proportion to the text. Globs never go back over a star once what follows it was found;
+regexes are regex.py's. What is longer than LONGEST_TEXT is looked at up to there.
 """
 
 from __future__ import annotations
@@ -11,6 +15,10 @@ import re
 import warnings
 from collections.abc import Callable
 from dataclasses import dataclass, field
+
+from mitmthrottle.policy.regex import compile_search
+
+LONGEST_TEXT = 16 * 1024  # characters; common servers refuse a longer request line or header
 
 
 @dataclass(frozen=True, slots=True)
@@ -71,17 +79,37 @@ def compile_regex(source: str, flags: int = 0) -> re.Pattern[str]:
         ) from None
 
 
-def glob_regex(glob: str) -> str:
-    """The regular expression that says the same as a glob."""
-    kept = {"*": ".*", "?": "."}
-    # runs of stars are one star: `**` would only make the search slower
-    return "".join(kept.get(char) or re.escape(char) for char in re.sub(r"\*+", "*", glob))
+def compile_glob(glob: str, flags: int = 0) -> Callable[[str], object]:
+    """Whether a glob matches all of a text, in time that grows with the text only.
+
+    The first place where a part between two stars is found is as good as any later one, so each
+    part is an atomic group, to which nothing goes back.
+    """
+    first, *parts = (
+        "".join("." if char == "?" else re.escape(char) for char in part)
+        for part in re.sub(r"\*+", "*", glob).split("*")
+    )
+    if not parts:
+        return re.compile(first, flags | re.DOTALL).fullmatch
+    *middle, last = parts
+    found = "".join(f"(?>.*?{part})" for part in middle)
+    return re.compile(f"{first}{found}.*{last}", flags | re.DOTALL).fullmatch
+
+
+def search_of(source: str, flags: int = 0) -> Callable[[str], bool]:
+    """Whether what follows a `~` is found in a text; ValueError says what is wrong with it."""
+    compile_regex(source, flags)
+    return compile_search(source, flags)
 
 
 def _compile(text: str, ignore_case: bool) -> Callable[[str], object]:
     flags = re.IGNORECASE if ignore_case else 0
-    if text.startswith("~"):
-        return compile_regex(text[1:], flags).search
     if not text:
         raise ValueError("an empty pattern matches nothing: write `*` for any text")
-    return re.compile(glob_regex(text), flags | re.DOTALL).fullmatch
+    matches: Callable[[str], object]
+    matches = search_of(text[1:], flags) if text.startswith("~") else compile_glob(text, flags)
+
+    def bounded(value: str) -> object:
+        return matches(value if len(value) <= LONGEST_TEXT else value[:LONGEST_TEXT])
+
+    return bounded

@@ -14,11 +14,9 @@ from functools import cached_property
 from mitmthrottle.policy.clients import ClientMatch
 from mitmthrottle.policy.content import KINDS, kind_of_type
 from mitmthrottle.policy.hosts import HostKind, HostPattern
-from mitmthrottle.policy.pattern import TextPattern, glob_regex
+from mitmthrottle.policy.pattern import TextPattern, compile_glob
 from mitmthrottle.policy.share import Share
 from mitmthrottle.policy.when import When
-
-import re  # isort: skip
 
 MOST_COMPARISONS = 500_000  # about a second; only thousands of rules on one host need more
 
@@ -156,4 +154,4 @@ def _one_content_covers(wide: str, narrow: str) -> bool:
         return False
     if wide in KINDS:
         return kind_of_type(narrow) == wide
-    return re.fullmatch(glob_regex(wide), narrow) is not None
+    return compile_glob(wide)(narrow) is not None

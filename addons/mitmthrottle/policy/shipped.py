@@ -6,6 +6,7 @@ The one rule: what looks like a path is a path; a bare word is a shipped policy'
 from __future__ import annotations
 
 import os
+import re
 from pathlib import Path
 
 from mitmthrottle.policy.faults import Fault, PolicyError
@@ -14,6 +15,10 @@ from mitmthrottle.policy.units import did_you_mean
 _PACKAGE = Path(__file__).resolve().parent.parent
 # a clone has them beside `addons`, a wheel inside the package
 _FOLDERS = (_PACKAGE.parent.parent / "policies", _PACKAGE / "policies")
+# and the schema beside these
+_HOMES = (_PACKAGE.parent.parent, _PACKAGE)
+SCHEMA = "policy.schema.json"
+_SCHEMA_LINE = re.compile(r"\A# yaml-language-server: \$schema=.*\n")
 _SUFFIXES = (".yaml", ".yml")
 
 
@@ -25,6 +30,16 @@ def policy_folder() -> Path:
 def shipped_policies() -> list[Path]:
     """The policies that come with mitmthrottle, by name."""
     return sorted(policy_folder().glob("*.yaml"), key=lambda path: path.stem)
+
+
+def as_a_start(path: Path) -> str:
+    """A shipped policy's text, for a file of one's own anywhere: the line that names the schema
+    for editors names where that is on this machine, and is left out where it is not."""
+    text = path.read_text(encoding="utf-8")
+    schema = next((folder / SCHEMA for folder in _HOMES if (folder / SCHEMA).exists()), None)
+    return _SCHEMA_LINE.sub(
+        f"# yaml-language-server: $schema={schema.as_uri()}\n" if schema else "", text, count=1
+    )
 
 
 def find_policy(name_or_path: str) -> Path:

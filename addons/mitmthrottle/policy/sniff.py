@@ -2,6 +2,7 @@
 
 The one rule: a signature must be specific enough not to be met by text. Where a container may
 hold sound or pictures (MP4, Matroska, Ogg), it is video unless its first bytes say audio.
+`bytes_wanted` says how many of them it takes, so that nobody decides on a piece of a signature.
 """
 
 from __future__ import annotations
@@ -10,12 +11,15 @@ from typing import Literal
 
 Media = Literal["photo", "video", "audio"]
 
-_TEXT = frozenset(range(0x20, 0x7F)) | {0x09, 0x0A, 0x0C, 0x0D}
+FIRST_BYTES = 512  # enough for all of this
+_CONTROLS = frozenset(range(0x20)) - {0x09, 0x0A, 0x0C, 0x0D, 0x1B} | {0x7F}
+_LONGEST_SIGNATURE = 12
 _TS_PACKET_BYTES = 188
 _PHOTO_BRANDS = {b"avif", b"avis", b"heic", b"heix", b"heim", b"heis", b"hevc", b"mif1", b"msf1"}
 _AUDIO_BRANDS = {b"M4A ", b"M4B ", b"M4P "}
 _BOXES = {b"ftyp", b"styp", b"moof", b"sidx", b"moov", b"emsg", b"prft"}
 _BMP_HEADERS = {12, 40, 52, 56, 64, 108, 124}
+_UTF8_MARK = b"\xef\xbb\xbf"
 _PREFIXES: tuple[tuple[bytes, Media | None], ...] = (
     (b"\xff\xd8\xff", "photo"),  # JPEG
     (b"\x89PNG\r\n\x1a\n", "photo"),
@@ -24,6 +28,8 @@ _PREFIXES: tuple[tuple[bytes, Media | None], ...] = (
     (b"II*\x00", "photo"),  # TIFF
     (b"MM\x00*", "photo"),
     (b"\x00\x00\x00\x0cJXL \r\n\x87\n", "photo"),
+    (b"\xff\xfe", None),  # byte order marks: what follows is text
+    (b"\xfe\xff", None),
     (b"\xff\x0a", "photo"),  # JPEG XL, bare codestream
     (b"\x00\x00\x01\x00", None),  # an icon is no photo
     (b"\x1aE\xdf\xa3", "video"),  # WebM, Matroska
@@ -52,9 +58,33 @@ def kind_of_bytes(head: bytes) -> tuple[bool, Media | None]:
     return found is not None, found
 
 
+def bytes_wanted(head: bytes) -> int:
+    """How many first bytes it takes to tell, as far as those that are here say."""
+    if any(head.startswith(prefix) for prefix, _ in _PREFIXES):
+        return len(head)
+    if head.startswith(b"OggS"):
+        return 128
+    if head.startswith(b"G") and head[1:4] != b"IF8":
+        return 2 * _TS_PACKET_BYTES + 1
+    if head.startswith(b"BM"):
+        return 18
+    text = head.removeprefix(_UTF8_MARK).lstrip()
+    if not text or (text.startswith(b"<") and b"<MPD" not in text):
+        return FIRST_BYTES
+    return _LONGEST_SIGNATURE + len(head) - len(text)
+
+
 def looks_like_text(head: bytes) -> bool:
-    """Printable ASCII only, in the first 64 bytes and at least four of them."""
-    return len(head) >= 4 and _TEXT.issuperset(head[:64])
+    """UTF-8 without control characters, in the first 64 bytes and at least four of them."""
+    start = head[:64]
+    if len(start) < 4 or not _CONTROLS.isdisjoint(start):
+        return False
+    try:
+        start.decode("utf-8")
+    except UnicodeDecodeError as error:
+        # the last character may be cut in two; a text has more than halves of characters
+        return error.reason == "unexpected end of data" and error.start >= 4
+    return True
 
 
 def _riff(head: bytes) -> Media | None:
@@ -95,7 +125,7 @@ def _frames(head: bytes) -> Media | None:
 
 def _manifest(head: bytes) -> Media | None:
     """HLS and DASH manifests that begin with a byte order mark, white space or a comment."""
-    text = head.removeprefix(b"\xef\xbb\xbf").lstrip()
+    text = head.removeprefix(_UTF8_MARK).lstrip()
     if text.startswith(b"#EXTM3U"):
         return "video"
     return "video" if text.startswith(b"<") and b"<MPD" in text[:1024] else None

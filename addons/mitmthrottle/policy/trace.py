@@ -17,6 +17,7 @@ import math
 from pathlib import Path
 
 from mitmthrottle.policy.faults import Fault
+from mitmthrottle.policy.files import NotRegular, read_regular
 from mitmthrottle.policy.limits import RateLimit
 from mitmthrottle.policy.stages import Stage
 from mitmthrottle.policy.units import LONGEST_DURATION_S, parse_rate
@@ -42,10 +43,9 @@ def read_trace(path: Path, name: str) -> tuple[tuple[Stage, ...], tuple[Fault, .
     `name` is what faults call the file.
     """
     try:
-        if path.exists() and not path.is_file():
-            return _failed(name, 0, "this is no file: name a CSV file")
-        with path.open("rb") as file:
-            raw = file.read(LARGEST_TRACE_BYTES + 1)
+        raw = read_regular(path, LARGEST_TRACE_BYTES + 1)
+    except (NotRegular, IsADirectoryError):
+        return _failed(name, 0, "this is no file: name a CSV file")
     except FileNotFoundError:
         return _failed(name, 0, "no such file: a trace's path is relative to the policy file")
     except (OSError, ValueError) as error:

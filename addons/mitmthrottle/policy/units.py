@@ -18,6 +18,14 @@ HIGHEST_SIZE_BYTES = 2**50  # 1 PiB
 LONGEST_DURATION_S = 366 * 86400.0
 
 _NUMBER = re.compile(r"\s*([+-]?(?:[0-9]+(?:\.[0-9]*)?|\.[0-9]+))\s*(.*?)\s*", re.DOTALL)
+# Numbers as programs, tables and people of other places write them.
+_OTHER_NUMBER = re.compile(
+    r"\s*([+-]?)([0-9]+(?:[_'’ \u00a0\u2009\u202f][0-9]+)*)(\.[0-9_]+)?"
+    r"(?:\s*[eE]([+-]?[0-9]{1,3})(?![0-9]))?"
+    r"\s*([^0-9_'’.,\s].*?)?\s*",
+    re.DOTALL,
+)
+_THOUSANDS = re.compile(r"\s*([0-9]{1,3}(?:,[0-9]{3})+)(\.[0-9]+)?\s*([^0-9,.].*?)?\s*", re.DOTALL)
 _PREFIXES = {"": 1, "k": 10**3, "m": 10**6, "g": 10**9, "t": 10**12}
 _BINARY = {"ki": 2**10, "mi": 2**20, "gi": 2**30, "ti": 2**40}
 _RATE_UNIT = re.compile(r"([kKmMgGtT]i?)?(b|B|[bB]its?|[bB]ytes?)(/s|/sec|/second|ps)?")
@@ -212,6 +220,7 @@ _EXAMPLES = {
 
 
 def _split(text: str, what: str, example: str) -> tuple[str, str]:
+    _refuse_other_numbers(text, example)
     found = _NUMBER.fullmatch(text)
     if found is None:
         if re.match(r"\s*[0-9]+,[0-9]", text):
@@ -223,6 +232,37 @@ def _split(text: str, what: str, example: str) -> tuple[str, str]:
     if "," in unit and unit[0] == ",":
         raise ValueError(f"`{text}`: write decimals with a point: `{text.replace(',', '.')}`")
     return number, unit
+
+
+def _refuse_other_numbers(text: str, example: str) -> None:
+    """ValueError, with the same number in plain digits, for the other ways to write one."""
+    short = text if len(text) <= 60 else text[:60] + "…"
+    found = _THOUSANDS.fullmatch(text)
+    if found and len(text) <= 60:
+        whole, part, unit = found.groups(default="")
+        plain = f"{whole.replace(',', '')}{part} {unit}".strip()
+        other = f"`{text.replace(',', '.').strip()}`"
+        ambiguous = whole.count(",") == 1 and not part
+        raise ValueError(
+            f"`{text}`: write thousands without a comma: did you mean `{plain}`"
+            + (f" or, with a decimal point, {other}?" if ambiguous else "?")
+        )
+    found = _OTHER_NUMBER.fullmatch(text)
+    if found is None:
+        return
+    sign, whole, part, exponent, unit = found.groups(default="")
+    digits = re.sub("[^0-9]", "", whole)
+    decimals = part.replace("_", "")
+    if digits == whole and decimals == part and not exponent:
+        return
+    number = Decimal(f"{sign}{digits}{decimals or ''}e{exponent or 0}")
+    if number and not -30 < number.adjusted() < 30:
+        raise ValueError(f"`{short}`: that number is surely a slip: write `{example}`")
+    plain = format(number, "f")
+    plain = plain.rstrip("0").rstrip(".") if "." in plain else plain
+    unit = unit or ("%" if example.endswith("%") else example.rpartition(" ")[2])
+    quantity = f"{plain}%" if unit == "%" else f"{plain} {unit}"
+    raise ValueError(f"`{short}`: write the number in plain digits: did you mean `{quantity}`?")
 
 
 def _factor(prefix: str) -> int:

@@ -24,6 +24,7 @@ from ruamel.yaml.events import (
     ScalarEvent,
     SequenceStartEvent,
 )
+from ruamel.yaml.scanner import Scanner
 
 from mitmthrottle.policy.syntax import explain_syntax
 
@@ -35,6 +36,7 @@ DEEPEST = 32  # a policy is seven deep
 
 _INT = re.compile(r"[-+]?[0-9]+")
 _FLOAT = re.compile(r"[-+]?(?:\.[0-9]+|[0-9]+(?:\.[0-9]*)?)(?:[eE][-+]?[0-9]+)?")
+_LINE_ENDS = frozenset("\r\n\x85\u2028\u2029\0")
 _HALVES = re.compile("[\ud800-\udfff]")  # surrogates
 _WORDS: dict[str, Any] = {
     **dict.fromkeys(("", "~", "null", "Null", "NULL"), None),
@@ -45,7 +47,7 @@ _STANDARD = frozenset(
     f"tag:yaml.org,2002:{name}" for name in ("str", "int", "float", "bool", "null", "map", "seq")
 )
 
-type Report = Callable[[int, int, str], None]
+type Report = Callable[[int, int, str | Callable[[], str]], None]
 type Step = str | int
 
 
@@ -87,6 +89,43 @@ class Node:
             waiting.extend(value for _, value in pairs)
 
 
+class _Scanner(Scanner):
+    """Takes a tab within a line for the white space that it is (YAML 1.2, 6.2).
+
+    In front of the first thing on a line it would be indentation, which tabs cannot be.
+    """
+
+    def scan_to_next_token(self) -> Any:
+        found = super().scan_to_next_token()
+        reader = self.reader
+        while reader.peek() == "\t" and not self._is_indentation():
+            reader.forward(self._white_ahead())
+            found = super().scan_to_next_token()
+        return found
+
+    def scan_plain_spaces(self, indent: Any, start_mark: Any) -> Any:
+        reader, length = self.reader, self._white_ahead()
+        white = reader.prefix(length)
+        if "\t" in white:
+            reader.forward(length)
+            if reader.peek() not in _LINE_ENDS:
+                return [white]
+        return super().scan_plain_spaces(indent, start_mark)
+
+    def _white_ahead(self) -> int:
+        length = 0
+        while self.reader.peek(length) in ("\t", " "):
+            length += 1
+        return length
+
+    def _is_indentation(self) -> bool:
+        """Whether nothing is in front of this tab, and something behind it."""
+        reader = self.reader
+        before = reader.buffer[reader.pointer - reader.column : reader.pointer]
+        behind = reader.peek(self._white_ahead())
+        return not (self.flow_level or before.strip(" \t") or behind == "#" or behind in _LINE_ENDS)
+
+
 class _Stop(Exception):
     """The rest of the text cannot be read; the reason has been reported."""
 
@@ -98,7 +137,9 @@ def read_tree(text: str, report: Report) -> Node | None:
     """
     builder = _Builder(report)
     try:
-        for event in YAML(typ="safe", pure=True).parse(text):
+        yaml = YAML(typ="safe", pure=True)
+        yaml.Scanner = _Scanner
+        for event in yaml.parse(text):
             builder.take(event)
     except _Stop:
         return None

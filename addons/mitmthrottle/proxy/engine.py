@@ -10,6 +10,7 @@ from __future__ import annotations
 import asyncio
 import time
 from collections import defaultdict
+from functools import partial
 
 from mitmproxy import http
 from mitmproxy.addons.proxyserver import Proxyserver
@@ -193,6 +194,7 @@ class Engine:
                 complete=seen.complete,
                 elapsed_s=self.elapsed_s,
                 head=seen.first_bytes,
+                head_is_all=True,
             )
             body.exchange = known
             decision = self.decide(known)
@@ -212,7 +214,11 @@ class Engine:
             decide,
             holds=decision.needs_head,
             ask_at_bytes=decision.size_step,
-            needs_more=needs_more,
+            needs_more=partial(
+                needs_more,
+                content_type=body.exchange.content_type,
+                content_encoding=body.exchange.content_encoding,
+            ),
             before=before,
         )
 

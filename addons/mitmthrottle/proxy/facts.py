@@ -24,7 +24,10 @@ from mitmthrottle.policy.outside import shown, text_of
 
 PAGE_HOST = "throttle.proxy"
 """The name under which the proxy itself answers, with the live page: no rule concerns it."""
-LENGTHS_OF_NAMES = {len(b"content-type"), len(b"content-length"), len(b"transfer-encoding")}
+LENGTHS_OF_NAMES = {
+    len(name)
+    for name in (b"content-type", b"content-length", b"transfer-encoding", b"content-encoding")
+}
 """Of the headers that tell of a body: most others differ in that already"""
 LONGEST_HOST = 253
 """characters; DNS has no longer name"""
@@ -41,6 +44,8 @@ MOST_HEADER_BYTES = 16 * 1024
 """of all headers of a request together; where there is more, each is cut and the last are gone"""
 MOST_HEADERS = 128
 LONGEST_CONTENT_TYPE = 255
+LONGEST_CODING = 64
+"""of a Content-Encoding"""
 LONGEST_URL = 300
 """in a message"""
 LONGEST_CACHED = 512
@@ -60,10 +65,10 @@ def exchange_of(
     """
     request, response, peername = flow.request, flow.response, flow.client_conn.peername
     data = request.data  # mitmproxy's properties decode it likewise, with a step for each
-    status = content_type = size = None
+    status = content_type = size = coding = None
     if response is not None:
         status = response.data.status_code
-        content_type, size = _of_body(request, response)
+        content_type, size, coding = _of_body(request, response)
     credentials = flow.metadata.get("proxyauth")  # (name, password), set by mitmproxy's ProxyAuth
     return Exchange(  # in the order of its fields, since names take their time
         host_of(flow),
@@ -85,15 +90,20 @@ def exchange_of(
         time.time() if unix_time is None else unix_time,
         elapsed_s,
         serial,
+        coding,
     )
 
 
 def upload_of(flow: http.HTTPFlow, exchange: Exchange) -> Exchange:
     """The same exchange, looked at as a body on its way up."""
-    content_type, length = (flow.request.headers.get(n) for n in ("content-type", "content-length"))
+    content_type, length, coding = (
+        flow.request.headers.get(name)
+        for name in ("content-type", "content-length", "content-encoding")
+    )
     return exchange._replace(
         content_type=None if content_type is None else shown(content_type, LONGEST_CONTENT_TYPE),
         size=int(length) if length and length.isdecimal() and len(length) < 20 else None,
+        content_encoding=None if coding is None else shown(coding, LONGEST_CODING),
     )
 
 
@@ -233,13 +243,17 @@ def user_of(client: Client) -> str | None:
     return shown(credentials[0], LONGEST_USER) if credentials else None
 
 
-def _of_body(request: http.Request, response: http.Response) -> tuple[str | None, int | None]:
-    """The content type, and the declared size of the body in bytes; None where there is none.
+def _of_body(
+    request: http.Request, response: http.Response
+) -> tuple[str | None, int | None, str | None]:
+    """The content type, the declared size of the body in bytes, and its content coding; None where
+    there is none.
 
     In one walk through the headers, since mitmproxy's own way walks for each that is asked for.
     """
     types: list[str] = []
     lengths: list[bytes] = []
+    codings: list[str] = []
     plain = response.data.status_code in (200, 206) and request.data.method != b"HEAD"
     for name, value in response.data.headers.fields:
         if len(name) in LENGTHS_OF_NAMES:  # most headers go no further
@@ -248,19 +262,22 @@ def _of_body(request: http.Request, response: http.Response) -> tuple[str | None
                     types.append(text_of(value, LONGEST_CONTENT_TYPE))
                 case b"content-length":
                     lengths.append(value)
+                case b"content-encoding":
+                    codings.append(text_of(value, LONGEST_CODING))
                 case b"transfer-encoding":
                     plain = False
     content_type = types[0] if types else None
     if len(types) > 1:
         content_type = shown(", ".join(types), LONGEST_CONTENT_TYPE)
+    coding = shown(", ".join(codings), LONGEST_CODING) if codings else None
     if response.data.content is not None:
-        return content_type, len(response.data.content)  # made by an addon
+        return content_type, len(response.data.content), coding  # made by an addon
     if plain and not lengths:
-        return content_type, None
+        return content_type, None, coding
     if plain and len(lengths) == 1 and lengths[0].isdigit() and len(lengths[0]) < 20:
-        return content_type, int(lengths[0])
+        return content_type, int(lengths[0]), coding
     try:
         size = expected_http_body_size(request, response)
     except ValueError:
-        return content_type, None
-    return content_type, size if size is not None and size >= 0 else None
+        return content_type, None, coding
+    return content_type, size if size is not None and size >= 0 else None, coding

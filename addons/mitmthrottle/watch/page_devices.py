@@ -1,7 +1,7 @@
 """Which device a client's User-Agent speaks of, for the page.
 
-Rule: worked out in a thread. The tables take a tenth of a second to load and a new User-Agent a
-millisecond, and the proxy should not stand still for a column of the page.
+Rule: worked out in a thread. A new User-Agent takes a tenth of a millisecond, there may be a
+thousand of them, and the proxy should not stand still for a column of the page.
 """
 
 from __future__ import annotations
