@@ -1,4 +1,4 @@
-"""Runs scenarios: `python -m tests.simulation --runs 500`, or one again: `--seed 7 --keep 1,4,9`."""
+"""Runs scenarios: `python -m tests.simulation --runs 500`; one again: `--seed 7 --keep 1,4,9`."""
 
 from __future__ import annotations
 
@@ -24,7 +24,9 @@ def main() -> int:
     parser.add_argument("--runs", type=int, default=1, help="so many seeds")
     parser.add_argument("--steps", type=int, default=16, help="so many events in a run, at most")
     parser.add_argument("--keep", default="", help="only the steps in these places: 1,4,9")
-    parser.add_argument("--seconds", type=float, default=0.0, help="no longer than that; 0: as long as it takes")
+    parser.add_argument(
+        "--seconds", type=float, default=0.0, help="no longer than that; 0: as long as it takes"
+    )
     parser.add_argument("--shrink-seconds", type=float, default=60.0)
     parser.add_argument("--all", action="store_true", help="go on after a fault; shrink nothing")
     chosen = parser.parse_args()
@@ -37,7 +39,11 @@ def main() -> int:
     virtual_s = 0.0
     for seed in range(chosen.seed, chosen.seed + chosen.runs):
         steps = scenario(seed, chosen.steps)
-        kept = [int(place) for place in chosen.keep.split(",")] if chosen.keep else list(range(len(steps)))
+        kept = (
+            [int(place) for place in chosen.keep.split(",")]
+            if chosen.keep
+            else list(range(len(steps)))
+        )
         outcome = examine(seed, [steps[place] for place in kept])
         runs += 1
         exchanges += outcome.exchanges

@@ -60,7 +60,10 @@ class Way:
         if not self.wrong:
             expected = self.expected[self.got : self.got + len(data)]
             if expected != data:
-                at = next((i for i, (a, b) in enumerate(zip(expected, data, strict=False)) if a != b), len(expected))
+                at = next(
+                    (i for i, (a, b) in enumerate(zip(expected, data, strict=False)) if a != b),
+                    len(expected),
+                )
                 where = self.expected.find(data[at : at + 16])
                 self.wrong = f"byte {self.got + at} is not what was sent (it is that of {where})"
         self.got += len(data)
@@ -132,7 +135,6 @@ class Exchange:
             f"exchange {self.number} ({self.method} {self.kind} {self.host}, client {self.client}; "
             f"down: {self.down}; up: {self.up}; status {self.got_status}; harm {sorted(self.harm)})"
         )
-
 
 
 class Answering(Protocol):

@@ -81,7 +81,9 @@ class Checker:
 
     # -- what the policy says
 
-    def versions(self, exchange: Exchange, since: float = -math.inf) -> Iterator[tuple[float, Rule | None]]:
+    def versions(
+        self, exchange: Exchange, since: float = -math.inf
+    ) -> Iterator[tuple[float, Rule | None]]:
         """The exchange's rule as it was and has become, with the time since when."""
         number = rule_number(exchange.host)
         policies = self.world.policies
@@ -117,7 +119,7 @@ class Checker:
         rate: float | None = None
         for at, text in self.world.commands:
             command, _, rest = text.partition(" ")
-            name, *values = [part for part in rest.split('"')[1::2]]
+            name, *values = rest.split('"')[1::2]
             if name != rule or at > when:
                 continue
             lasts = at + 0.5 if "500 ms" in values else math.inf
@@ -127,7 +129,8 @@ class Checker:
                 rate = None
         if rate is None or not then.rate:
             return then
-        narrowest = min(then.rate, key=lambda limit: limit.limit_bytes_per_s)
+        pers = ("response", "connection", "client", "host", "rule")
+        narrowest = min(then.rate, key=lambda limit: pers.index(limit.per))
         changed = narrowest.model_copy(update={"limit_bytes_per_s": rate})
         limits = tuple(changed if limit is narrowest else limit for limit in then.rate)
         return then.model_copy(update={"rate": limits})
@@ -267,7 +270,11 @@ class Checker:
                 found.add("stall")
             if then.block is not None:
                 began = exchange.down.got > 0 and self._is_origins(exchange)
-                if then.quota is None or not began or self._edited(exchange, "quota", "block", "then"):
+                if (
+                    then.quota is None
+                    or not began
+                    or self._edited(exchange, "quota", "block", "then")
+                ):
                     found.add("block")
         timeout = self.world.options.get("tcp_timeout", 600)
         silent = max(exchange.answer_delay_s, exchange.pause[1] if exchange.pause else 0.0)
@@ -296,7 +303,9 @@ class Checker:
         )
 
     def nothing_more_comes(self) -> bool:
-        waiting = [e for e in self.world.exchanges.values() if e.asked_at is not None and not e.is_over]
+        waiting = [
+            e for e in self.world.exchanges.values() if e.asked_at is not None and not e.is_over
+        ]
         if any(not self._may_hang(exchange) for exchange in waiting):
             return False
         last = max((e.down.arrivals[-1][0] for e in waiting if e.down.arrivals), default=0.0)
@@ -306,7 +315,11 @@ class Checker:
 
     def all_over(self) -> None:
         for exchange in self.world.exchanges.values():
-            if exchange.asked_at is None or "no connection" in exchange.harm or exchange.kind == "replay":
+            if (
+                exchange.asked_at is None
+                or "no connection" in exchange.harm
+                or exchange.kind == "replay"
+            ):
                 continue
             self._bytes(exchange)
             self._ended_well(exchange)
@@ -320,7 +333,9 @@ class Checker:
         if exchange.kind == "http" and exchange.got_status is not None:
             self._status(exchange, excuses)
         for name, way in (("down", exchange.down), ("up", exchange.up)):
-            if name == "up" and (exchange.kind == "http" and (not way.expected or exchange.answered_by != "origin")):
+            if name == "up" and (
+                exchange.kind == "http" and (not way.expected or exchange.answered_by != "origin")
+            ):
                 continue
             self._way_ended_well(exchange, name, way, excuses)
 
@@ -332,12 +347,16 @@ class Checker:
         if excuses - {"cut"} or exchange.harm:
             right |= {502, 400, 504}
         if exchange.got_status not in right:
-            self.fault("status", f"{exchange.got_status} instead of {right} for {exchange}", exchange.number)
+            self.fault(
+                "status",
+                f"{exchange.got_status} instead of {right} for {exchange}",
+                exchange.number,
+            )
 
     def _way_ended_well(self, exchange: Exchange, name: str, way: Way, excuses: set[str]) -> None:
-        if name == "down" and exchange.kind == "http" and exchange.got_status is not None:
-            if not self._is_origins(exchange):
-                return
+        answered = name == "down" and exchange.kind == "http" and exchange.got_status is not None
+        if answered and not self._is_origins(exchange):
+            return
         if "addon callback" in exchange.harm:
             return
         whole = way.got == len(way.expected)
@@ -347,8 +366,9 @@ class Checker:
         if way.complete_at is not None and not (excuses and truncatable):
             if not exchange.harm or name == "down":
                 self.fault(
-                    "short", f"{name} ends properly after {way.got} of {len(way.expected)} B: "
-                    f"{exchange}", (exchange.number, name)
+                    "short",
+                    f"{name} ends properly after {way.got} of {len(way.expected)} B: {exchange}",
+                    (exchange.number, name),
                 )
             return
         if excuses:
@@ -368,7 +388,9 @@ class Checker:
             and opened.net.window >= 65_535
             and opened.net.capacity >= 64 * 1024
             and not (conditions.get("size") and exchange.framing != "length")
-            and not any(deed.startswith("stream") or deed == "slow" for _, deed in exchange.meddling)
+            and not any(
+                deed.startswith("stream") or deed == "slow" for _, deed in exchange.meddling
+            )
             and self._is_origins(exchange)
         )
 
@@ -387,7 +409,9 @@ class Checker:
         world = self.world
         if world.suspended or world.throttle is None:
             return
-        groups: defaultdict[tuple[str, str], list[tuple[float, int, Exchange, float]]] = defaultdict(list)
+        groups: defaultdict[tuple[str, str], list[tuple[float, int, Exchange, float]]] = (
+            defaultdict(list)
+        )
         for exchange in world.exchanges.values():
             if exchange.kind != "http" or not exchange.down.arrivals or not self._fair(exchange):
                 continue
@@ -409,9 +433,7 @@ class Checker:
         for (per, party), events in groups.items():
             self._rate(per, party, sorted(events, key=lambda event: event[0]))
 
-    def _rate(
-        self, per: str, party: str, events: list[tuple[float, int, Exchange, float]]
-    ) -> None:
+    def _rate(self, per: str, party: str, events: list[tuple[float, int, Exchange, float]]) -> None:
         """A leaky bucket: never more in it than the burst."""
         level, last, depth, start = 0.0, -math.inf, 0.0, 0.0
         recent = 0.0
@@ -532,9 +554,7 @@ class Checker:
                 break
             at -= 0.1
         start = max(start, at + 1.2)
-        if end - start < 1.5 or any(
-            start - 1.0 < since < end for since, _ in world.policies[1:]
-        ):
+        if end - start < 1.5 or any(start - 1.0 < since < end for since, _ in world.policies[1:]):
             return
         if then is not None and (
             then.stall or then.quota or then.as_ == "policer" or then.block is not None
@@ -545,10 +565,16 @@ class Checker:
             for each in world.exchanges.values()
             if each.asked_at is not None
             and each.asked_at < end
-            and (not each.is_over or max(each.down.complete_at or 0, each.down.lost_at or 0) > start)
+            and (
+                not each.is_over or max(each.down.complete_at or 0, each.down.lost_at or 0) > start
+            )
         )
         net = self._net_bytes_per_s(exchange) / max(1, busy)
-        may = min((limit.limit_bytes_per_s for limit in then.rate), default=math.inf) if then else math.inf
+        may = (
+            min((limit.limit_bytes_per_s for limit in then.rate), default=math.inf)
+            if then
+            else math.inf
+        )
         if then is not None:
             for limit in then.rate:
                 if limit.per != "response":
@@ -559,8 +585,8 @@ class Checker:
         if got < allowed:
             self.fault(
                 "goodput",
-                f"{got} B in the last {end - start:.2f} s, {got / (end - start):.0f} B/s where it may "
-                f"have {rate:.0f}: {exchange}; {_said(then)}",
+                f"{got} B in the last {end - start:.2f} s, {got / (end - start):.0f} B/s where it "
+                f"may have {rate:.0f}: {exchange}; {_said(then)}",
                 exchange.number,
             )
 
@@ -583,19 +609,34 @@ class Checker:
             if way.began_at is not None and first is not None and way.began_at < until:
                 delay = first.delay
                 fixed = delay.mean_s if delay is not None and not delay.jitter_s else 0.0
-                if fixed and way.began_at - since < 0.99 * fixed and not self._edited(
-                    exchange, "delay", "then", "rule", "stages", "block"
+                if (
+                    fixed
+                    and way.began_at - since < 0.99 * fixed
+                    and not self._edited(exchange, "delay", "then", "rule", "stages", "block")
                 ):
-                    self.fault("delay", f"{way.began_at - since:.3f} s before {exchange}", exchange.number)
+                    self.fault(
+                        "delay", f"{way.began_at - since:.3f} s before {exchange}", exchange.number
+                    )
             for at, size in way.arrivals:
                 if at > until:
                     break
-                then, before = self.then_at(exchange, at, since), self.then_at(exchange, at - 0.3, since)
+                then, before = (
+                    self.then_at(exchange, at, since),
+                    self.then_at(exchange, at - 0.3, since),
+                )
                 got += size
                 if then is None or before is None or then.cut is None or then.cut != before.cut:
                     continue
-                if got > then.cut.after_bytes and at - 0.3 > since and got - size <= then.cut.after_bytes:
-                    self.fault("cut", f"{got} B, cut after {then.cut.after_bytes}: {exchange}", exchange.number)
+                if (
+                    got > then.cut.after_bytes
+                    and at - 0.3 > since
+                    and got - size <= then.cut.after_bytes
+                ):
+                    self.fault(
+                        "cut",
+                        f"{got} B, cut after {then.cut.after_bytes}: {exchange}",
+                        exchange.number,
+                    )
 
     # -- starts
 
@@ -679,7 +720,11 @@ class Checker:
                 self.fault("record", f"{count} records of one body: {key}", key[1:])
         for record in seen.ends:
             exchange = self.world.find(record.path)
-            if exchange is not None and exchange.kind == "http" and record.kind in ("response", "upload"):
+            if (
+                exchange is not None
+                and exchange.kind == "http"
+                and record.kind in ("response", "upload")
+            ):
                 self._record(record, exchange)
 
     def _record(self, record: probe.Ended, exchange: Exchange) -> None:
@@ -700,14 +745,22 @@ class Checker:
                         left = len(way.expected) - sum(n for t, n in way.arrivals if t <= stop)
                         rates = [limit.limit_bytes_per_s for limit in then.rate] if then else []
                         if rates and left > min(rates) and record.direction == "down":
-                            self.fault("record", f"{left} B were left, so it was stopped: {about}", key)
+                            self.fault(
+                                "record", f"{left} B were left, so it was stopped: {about}", key
+                            )
                 if way.complete_at is None and not excuses:
                     self.fault("record", f"nobody has got it all: {about}", key)
             case "client-gone":
-                if not any(each.startswith(("client", "addon", "timeout", "proxy", "origin")) for each in excuses):
+                if not any(
+                    each.startswith(("client", "addon", "timeout", "proxy", "origin"))
+                    for each in excuses
+                ):
                     self.fault("record", f"the client has not gone: {about}", key)
             case "origin-gone":
-                if not any(each.startswith(("origin", "no origin", "addon", "timeout", "proxy", "client")) for each in excuses):
+                if not any(
+                    each.startswith(("origin", "no origin", "addon", "timeout", "proxy", "client"))
+                    for each in excuses
+                ):
                     self.fault("record", f"the origin has not gone: {about}", key)
             case "cut":
                 if "cut" not in excuses:
@@ -716,14 +769,18 @@ class Checker:
                 if "block" not in excuses:
                     self.fault("record", f"no rule blocks: {about}", key)
             case "stopped":
-                if self.world.stopped_at is None and not any(e.startswith("addon") for e in excuses):
+                if self.world.stopped_at is None and not any(
+                    e.startswith("addon") for e in excuses
+                ):
                     self.fault("record", f"nothing was stopped: {about}", key)
-        if record.direction == "down" and self._is_origins(exchange):
-            if exchange.down.got > record.sent_bytes and record.outcome != "stopped":
-                self.fault("record", f"more was got than sent: {about}", key)
-        if exchange.down.complete_at is not None and record.direction == "down" and not record.passing:
-            if record.outcome not in ("complete", "blocked", "cut", "stopped") and not exchange.harm:
-                self.fault("record", f"its client got it all: {about}", key)
+        down = record.direction == "down"
+        told_less = exchange.down.got > record.sent_bytes and record.outcome != "stopped"
+        if down and self._is_origins(exchange) and told_less:
+            self.fault("record", f"more was got than sent: {about}", key)
+        whole = exchange.down.complete_at is not None and not exchange.harm
+        ended_early = record.outcome not in ("complete", "blocked", "cut", "stopped")
+        if down and whole and ended_early and not record.passing:
+            self.fault("record", f"its client got it all: {about}", key)
 
     def done(self, tasks_left: int) -> None:
         """The proxy has stopped."""

@@ -95,7 +95,7 @@ class VirtualLoop(asyncio.BaseEventLoop):
 
     def is_busy(self) -> bool:
         """Whether somebody is ready."""
-        return bool(self._ready) or self._stopping
+        return bool(vars(self)["_ready"]) or bool(vars(self)["_stopping"])
 
     # -- what asyncio's base class leaves to us
 
@@ -105,11 +105,11 @@ class VirtualLoop(asyncio.BaseEventLoop):
     def _write_to_self(self) -> None:
         pass
 
-    def run_in_executor(
-        self, executor: Executor | None, func: Callable[..., Any], *args: Any
-    ) -> asyncio.Future[Any]:
+    def run_in_executor[*Ts, T](
+        self, executor: Executor | None, func: Callable[[*Ts], T], *args: *Ts
+    ) -> asyncio.Future[T]:
         """A thread that is done a little later."""
-        future: asyncio.Future[Any] = self.create_future()
+        future: asyncio.Future[T] = self.create_future()
 
         def run() -> None:
             if future.cancelled():

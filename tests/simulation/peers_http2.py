@@ -18,7 +18,7 @@ import h2.stream
 
 from .exchange import Answer, Exchange
 from .loop import VirtualLoop
-from .peers_http1 import Find, takes, head_of
+from .peers_http1 import Find, head_of, takes
 from .transport import Socket
 
 WINDOW = h2.settings.SettingCodes.INITIAL_WINDOW_SIZE
@@ -42,9 +42,10 @@ class Http2Peer:
         )
         self.h2 = h2.connection.H2Connection(config)
         self.h2.local_settings = h2.settings.Settings(
-            client=client, initial_values={WINDOW: window, h2.settings.SettingCodes.ENABLE_PUSH: 0}
+            client=client,
+            initial_values={WINDOW: window, h2.settings.SettingCodes.ENABLE_PUSH: 0}
             if client
-            else {WINDOW: window}
+            else {WINDOW: window},
         )
         self.by_stream: dict[int, Exchange] = {}
         self.stream_of: dict[int, int] = {}

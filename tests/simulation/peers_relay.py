@@ -8,12 +8,12 @@ from __future__ import annotations
 
 from collections.abc import Callable
 
-import wsproto
 import wsproto.events
+from wsproto.connection import Connection, ConnectionState, ConnectionType
 
 from .exchange import Exchange
 from .loop import VirtualLoop
-from .peers_http1 import takes, head_of
+from .peers_http1 import head_of, takes
 from .transport import Socket
 
 MESSAGE_BYTES = 5000
@@ -50,15 +50,15 @@ class Frames:
 
 
 class WebsocketFrames(Frames):
-    def __init__(self, kind: wsproto.ConnectionType) -> None:
-        self._ws = wsproto.Connection(kind)
+    def __init__(self, kind: ConnectionType) -> None:
+        self._ws = Connection(kind)
         self._closed = False
 
     def send(self, data: bytes) -> bytes:
         return self._ws.send(wsproto.events.BytesMessage(data))
 
     def end(self) -> bytes | None:
-        if self._closed or self._ws.state is not wsproto.ConnectionState.OPEN:
+        if self._closed or self._ws.state is not ConnectionState.OPEN:
             return b""
         self._closed = True
         return self._ws.send(wsproto.events.CloseConnection(1000))
@@ -73,7 +73,7 @@ class WebsocketFrames(Frames):
                 answer += self._ws.send(event.response())
             elif isinstance(event, wsproto.events.CloseConnection):
                 over = True
-                if self._ws.state is wsproto.ConnectionState.REMOTE_CLOSING:
+                if self._ws.state is ConnectionState.REMOTE_CLOSING:
                     answer += self._ws.send(event.response())
         return said, over, answer
 
@@ -264,7 +264,7 @@ class RelayClient(RelayPeer):
             f"Upgrade: {upgrade}",
         ]
         if exchange.kind == "websocket":
-            self.frames = WebsocketFrames(wsproto.ConnectionType.CLIENT)
+            self.frames = WebsocketFrames(ConnectionType.CLIENT)
             lines += [f"Sec-WebSocket-Key: {HELLO_KEY}", "Sec-WebSocket-Version: 13"]
         socket.send(("\r\n".join(lines) + "\r\n\r\n").encode())
 
@@ -340,7 +340,7 @@ class RelayOrigin(RelayPeer):
         upgrade = head[1]["upgrade"]
         lines = ["HTTP/1.1 101 Switching Protocols", "Connection: Upgrade", f"Upgrade: {upgrade}"]
         if exchange.kind == "websocket":
-            self.frames = WebsocketFrames(wsproto.ConnectionType.SERVER)
+            self.frames = WebsocketFrames(ConnectionType.SERVER)
             lines.append("Sec-WebSocket-Accept: ICX+Yqv66kxgM0FcWaLWlFLwTAI=")
         answer = ("\r\n".join(lines) + "\r\n\r\n").encode()
         if exchange.at_once and (found := self._piece(exchange)):

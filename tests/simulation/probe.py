@@ -189,6 +189,8 @@ def left_in(handler: server.ConnectionHandler) -> list[str]:
 def owed(connection: Http2Connection) -> int:
     """Bytes that the connection's window lacks although nobody holds them."""
     manager = connection.h2_conn._inbound_flow_control_window_manager
-    put_off = connection._unacknowledged_bytes if isinstance(connection, PacedHttp2Connection) else 0
+    put_off = (
+        connection._unacknowledged_bytes if isinstance(connection, PacedHttp2Connection) else 0
+    )
     missing = manager.max_window_size - manager.current_window_size - manager._bytes_processed
     return int(missing - put_off)

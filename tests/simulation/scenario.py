@@ -13,7 +13,7 @@ import signal
 import threading
 import weakref
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
 from types import FrameType
 from typing import Any, Protocol
@@ -85,6 +85,7 @@ class Opened:
     net: Net
     kind: str
     exchange: Exchange | None = None
+    tunnel: str | None = None
     asked: list[Exchange] = field(default_factory=list)
     reads_slowly: bool = False
     was_slow: bool = False
@@ -252,7 +253,8 @@ class World:
             client = Http2Client(self.loop, socket, net.window, tunnel)
         else:
             client = Http1Client(self.loop, socket, tunnel)
-        opened = self.clients[number] = Opened(number, client, socket, end, handler, net, kind)
+        opened = Opened(number, client, socket, end, handler, net, kind, tunnel=tunnel)
+        self.clients[number] = opened
         return opened
 
     def relay(self, number: int, exchange: Exchange, net: Net, address: str) -> None:
@@ -278,7 +280,7 @@ class World:
             exchange.method,
             f"http://{exchange.host}{exchange.path}",
             exchange.up.expected,
-            {"X-Exchange": str(exchange.number)},
+            [(b"X-Exchange", str(exchange.number).encode())],
         )
         handler = ReplayHandler(flow, self.master.options)
         task = self.loop.create_task(handler.replay())
@@ -429,7 +431,7 @@ def _watched() -> Iterator[None]:
     """Whatever runs in a circle is stopped, by the processor's time that it has taken."""
 
     def stop(number: int, frame: FrameType | None) -> None:
-        where = []
+        where: list[str] = []
         while frame is not None and len(where) < 8:
             where.append(f"{frame.f_code.co_name}:{frame.f_lineno}")
             frame = frame.f_back
@@ -458,7 +460,9 @@ class Outcome:
     world: World
 
 
-def run(seed: int, steps: Sequence[Step], *, throttled: bool = True, keep_wire: bool = False) -> Outcome:
+def run(
+    seed: int, steps: Sequence[Step], *, throttled: bool = True, keep_wire: bool = False
+) -> Outcome:
     """Do these steps in a world of their own."""
     world = World(seed, throttled=throttled, keep_wire=keep_wire)
     for step in steps:
@@ -506,10 +510,8 @@ def _end_tasks(loop: VirtualLoop) -> None:
     for task in left:
         task.cancel()
     if left:
-        try:
+        with suppress(NothingToDo):
             loop.run_until_complete(asyncio.wait(left, timeout=5))
-        except NothingToDo:
-            pass
 
 
 def examine(seed: int, steps: Sequence[Step]) -> Outcome:
@@ -526,7 +528,9 @@ def examine(seed: int, steps: Sequence[Step]) -> Outcome:
         fault
         for fault in outcome.faults
         if (fault.kind, fault.about) not in known
-        and not (fault.kind == "record" and isinstance(fault.about, tuple) and fault.about[0] in broken)
+        and not (
+            fault.kind == "record" and isinstance(fault.about, tuple) and fault.about[0] in broken
+        )
     ]
     if unmatched:
         pool = dict(outcome.world.wire)

@@ -86,9 +86,7 @@ class Host(_Step):
     before_start = True
 
     def now(self, world: World) -> None:
-        world.nets[self.host] = Net(
-            self.latency_s, self.capacity, self.window, self.pieces_bytes
-        )
+        world.nets[self.host] = Net(self.latency_s, self.capacity, self.window, self.pieces_bytes)
 
 
 @dataclass(frozen=True)
@@ -215,7 +213,7 @@ class Ask(_Step):
         opened = world.clients.get(self.client)
         if opened is None or opened.exchange is not None or self.number in world.exchanges:
             return
-        host = opened.client._tunnel or self.host if opened.kind.startswith("tunnel") else self.host
+        host = opened.tunnel or self.host
         if opened.kind == "h1" and opened.client.gone:
             return
         exchange = Exchange(
@@ -231,7 +229,7 @@ class Ask(_Step):
 
 @dataclass(frozen=True)
 class Relay(_Step):
-    """A client with a connection that is relayed.  kind: relay (CONNECT), tcp, upgrade, websocket."""
+    """A connection that is relayed.  kind: relay (by CONNECT), tcp, upgrade, websocket."""
 
     number: int
     client: int
