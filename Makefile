@@ -15,6 +15,7 @@ help:
 	@echo "make demo   show the main job on this machine, in about 20 seconds"
 	@echo "make tools  what all commands need, measure and compare among them"
 	@echo "make test   the quick tests"
+	@echo "make simulate  whatever may happen, in any order, by seeds: SEED=7 RUNS=500 STEPS=16 KEEP=1,4"
 	@echo "make e2e    the tests that start nginx, curl, Chromium (CONTRIBUTING.md names them)"
 	@echo "make lint   ruff, mypy, the import rule"
 	@echo "make lab    as root: a client, a router with the proxy and an origin, in network namespaces"
@@ -28,6 +29,14 @@ demo: $(VENV)/.lab
 
 test: $(VENV)/.dev
 	@$(BIN)/python -m pytest -m "not e2e" $(PYTEST_OPTIONS)
+
+# A failing seed is shrunk, and the command that runs it again is printed. A night: RUNS=1000000
+SEED := 0
+RUNS := $(if $(filter command line,$(origin SEED)),1,500)
+STEPS := 16
+simulate: $(VENV)/.dev
+	@$(BIN)/python -m tests.simulation --seed $(SEED) --runs $(RUNS) --steps $(STEPS) \
+	    $(if $(KEEP),--keep $(KEEP)) $(SIMULATE_OPTIONS)
 
 # What a busy machine has spoilt is tried once more, by itself: the log names it and says what came
 # of it. What is wrong is wrong again. (Status 1: tests have failed, and nothing worse.)
