@@ -494,7 +494,7 @@ def test_what_a_connection_had_free_is_forgotten_with_it() -> None:
 
 
 def test_what_mitmproxy_collects_and_then_streams_keeps_its_order_and_is_counted_once() -> None:
-    """Its first bytes told that no rule is for it, and `stream_large_bodies` comes in its middle."""
+    """Its first bytes told that no rule is for it; `stream_large_bodies` comes in its middle."""
     with wire(policy("delay: 2 s", "host: .slow.example, content: photo")) as w:
         w.options.update(stream_large_bodies="2k")
         w.request(GET.replace("p.jpg", "data"))
