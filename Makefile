@@ -28,7 +28,7 @@ demo: $(VENV)/.lab
 	@$(BIN)/mitmthrottle demo
 
 test: $(VENV)/.dev
-	@$(BIN)/python -m pytest -m "not e2e" $(PYTEST_OPTIONS)
+	@$(BIN)/python -m pytest -m "not e2e" -n auto $(PYTEST_OPTIONS)
 
 # A failing seed is shrunk, and the command that runs it again is printed. A night: RUNS=1000000
 SEED := 0
