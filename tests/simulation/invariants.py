@@ -264,7 +264,8 @@ class Checker:
         for then in self.thens(exchange):
             if within:
                 break
-            if then.cut is not None and then.cut.after_bytes <= len(exchange.down.expected):
+            size = len(exchange.down.expected) * (1.1 if exchange.kind == "websocket" else 1.0)
+            if then.cut is not None and then.cut.after_bytes <= size:
                 found.add("cut")
             if then.stall is not None and then.stall.for_s > 60:
                 found.add("stall")
@@ -276,6 +277,11 @@ class Checker:
                     or self._edited(exchange, "quota", "block", "then")
                 ):
                     found.add("block")
+        if exchange.host.endswith("2.test"):  # on whose connection there are others
+            for other in self.world.exchanges.values():
+                if other.host == exchange.host and other.client == exchange.client:
+                    ended = {"origin close", "origin reset", "origin goaway"} & other.harm
+                    found |= {f"beside: {harm}" for harm in ended}
         timeout = self.world.options.get("tcp_timeout", 600)
         silent = max(exchange.answer_delay_s, exchange.pause[1] if exchange.pause else 0.0)
         opened = self.world.clients[exchange.client]
@@ -470,9 +476,8 @@ class Checker:
             return None
         if then.from_ == "response" and per != "response":
             return None
-        limits: list[RateLimit] = [
-            limit for limit in then.rate if limit.per == per or per == "response"
-        ]
+        each = then.from_ == "response"  # every response has stages of its own
+        limits: list[RateLimit] = [limit for limit in then.rate if limit.per == per or each]
         if not limits:
             return None
         rate = min(limit.limit_bytes_per_s for limit in limits)
@@ -656,8 +661,8 @@ class Checker:
             then = self.then_at(exchange, bound[0], bound[0])
             if then is None or number is None or exchange.down.began_at > bound[1]:
                 continue
-            if then.quota is not None:
-                continue  # within it nobody waits
+            if then.quota is not None or any(each.startswith("origin") for each in exchange.harm):
+                continue  # within it nobody waits, nor does what is left of a dead origin
             opened = world.clients[exchange.client]
             party = {
                 "client": str(opened.end.get_extra_info("peername")[0]),
