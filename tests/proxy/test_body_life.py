@@ -491,3 +491,20 @@ def test_what_a_connection_had_free_is_forgotten_with_it() -> None:
         w.close(w.client)
         w.addon.client_disconnected(w.client)
         assert len(w.engine.quotas) == 0
+
+
+def test_what_mitmproxy_collects_and_then_streams_keeps_its_order_and_is_counted_once() -> None:
+    """Its first bytes told that no rule is for it; `stream_large_bodies` comes in its middle."""
+    with wire(policy("delay: 2 s", "host: .slow.example, content: photo")) as w:
+        w.options.update(stream_large_bodies="2k")
+        w.request(GET.replace("p.jpg", "data"))
+        w.respond("HTTP/1.1 200 OK\nTransfer-Encoding: chunked\n\n")
+        for at in range(0, 6000, 1000):
+            w.respond(b"3e8\r\n" + BODY[at : at + 1000] + b"\r\n")
+        w.respond(b"0\r\n\r\n")
+        w.pass_time(1.0)
+        _, _, rest = w.received().partition(b"\r\n\r\n")
+        assert b"".join(rest.split(b"\r\n")[1::2]).startswith(BODY[:100])
+        assert rest.replace(b"\r\n", b"").endswith(b"0")
+        assert w.engine.reports.unmatched == 1
+        assert w.nothing_left()

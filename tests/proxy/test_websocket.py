@@ -5,6 +5,7 @@ from __future__ import annotations
 import zlib
 
 import pytest
+from mitmproxy.proxy import events
 from wsproto.connection import Connection, ConnectionType
 from wsproto.events import BytesMessage, CloseConnection, Event, Ping, Pong, TextMessage
 from wsproto.extensions import PerMessageDeflate
@@ -256,3 +257,16 @@ def test_an_error_of_ours_lets_the_messages_pass(monkeypatch: pytest.MonkeyPatch
         w.respond(end.send(BytesMessage(DATA)))
         assert len(w.received()) - before > len(DATA)
         assert w.engine.reports.counts["failed"] == 1
+
+
+def test_a_client_that_goes_while_its_closing_is_held_is_closed() -> None:
+    stalled = SLOW.replace("rate: 8 kB/s", "stall: {after: 4 kB, for: 1 h}")
+    with wire(stalled) as w:
+        talk = Talk(w)
+        talk.from_server(BytesMessage(DATA))
+        talk.from_server(CloseConnection(1000))
+        w.pass_time(1.0)
+        assert w.client not in w.closed
+        w.feed(events.ConnectionClosed(w.client))  # it has said its last word
+        assert w.client in w.closed
+        assert w.nothing_left()

@@ -18,6 +18,7 @@ from mitmthrottle.policy import Policy, RateLimit, Rule, Then
 
 from . import probe
 from .exchange import Exchange, Way
+from .wiring import HTTP2_HOSTS
 
 if TYPE_CHECKING:
     from mitmproxy.proxy.mode_servers import ProxyConnectionHandler
@@ -274,6 +275,7 @@ class Checker:
                 if (
                     then.quota is None
                     or not began
+                    or self._has_stages(exchange)  # a stage that blocks ends what began outside it
                     or self._edited(exchange, "quota", "block", "then")
                 ):
                     found.add("block")
@@ -289,11 +291,19 @@ class Checker:
             for other in opened.asked:
                 if other is not exchange and other.number < exchange.number:
                     found |= {f"before: {harm}" for harm in self.excuses(other)}
+        if exchange.host.endswith(HTTP2_HOSTS):  # several on one connection to their origin
+            for other in opened.asked:
+                if other is not exchange and other.host == exchange.host:
+                    found |= {harm for harm in other.harm if harm.startswith("origin")}
         if silent >= timeout or opened.reads_slowly or opened.was_slow or self.world.wall_was_set:
             found.add("timeout")
         if any(end - start >= 5 for start, end in self.world.suspended):
             found.add("timeout")
         return found
+
+    def _has_stages(self, exchange: Exchange) -> bool:
+        versions = self.versions(exchange, exchange.asked_at or 0.0)
+        return any(rule is not None and bool(rule.then.stages) for _, rule in versions)
 
     def _edited(self, exchange: Exchange, *keys: str) -> bool:
         since = exchange.asked_at or 0.0

@@ -33,7 +33,7 @@ from mitmthrottle.policy import Rule
 
 from . import server_timing
 from .bodies.body import SMALL_QUEUE_BYTES, Body
-from .bodies.queue import Tail
+from .bodies.queue import Item, Tail
 from .carrier import Carrier
 from .flow_control import Acknowledge, OpenWindow, PacedHttp2Connection, PausableReader
 from .unpaced import Unpaced
@@ -62,6 +62,7 @@ class PacedStream(Carrier, http.HttpStream):
     _blocked_by: Rule | None = None  # at its request
     _decided = False  # the response was looked at
     _made = False  # the response is not the origin's
+    _handing_on = False  # to mitmproxy's own states
 
     # -- where mitmproxy's states meet us: where there is nothing for us to do, its own generator
     # is given back, for one of ours around it costs everybody
@@ -283,6 +284,9 @@ class PacedStream(Carrier, http.HttpStream):
             yield from self._let_out(self.upload, self.response)
         elif not isinstance(event, HttpEvent):
             pass
+        elif self._handing_on:
+            # What it has collected so far, where it begins to stream in the middle of a body.
+            yield from super()._handle_event(event)
         elif isinstance(event, http_events.RequestProtocolError):
             yield from self._client_gone(event)
         elif self._made and isinstance(event, FROM_ORIGIN):
@@ -303,6 +307,13 @@ class PacedStream(Carrier, http.HttpStream):
         else:
             body.push_tail(event, ends=isinstance(event, END_OF_MESSAGE))
         yield from self._let_out(self.upload, self.response)
+
+    def _hand_on(self, body: Body, item: Item) -> layer.CommandGenerator[None]:
+        self._handing_on = True
+        try:
+            yield from super()._hand_on(body, item)
+        finally:
+            self._handing_on = False
 
     def _pass_bytes(self, body: Body, data: bytes) -> layer.CommandGenerator[None]:
         kind = http_events.RequestData if body is self.upload else http_events.ResponseData

@@ -46,6 +46,8 @@ class PacedTCPLayer(Carrier, tcp.TCPLayer):
         self._bodies: dict[Connection, Body] = {}  # by who sends
         self._hello: bytearray | None = bytearray()  # None: decided for good
         self._said_bytes = 0  # by the client, while it is not
+        self._ended: list[Connection] = []  # who has said its last word before that
+        self._server_ended: events.ConnectionClosed | None = None  # and the client does not know
         self._asked = False
 
     def relay_messages(self, event: events.Event) -> layer.CommandGenerator[None]:
@@ -74,6 +76,7 @@ class PacedTCPLayer(Carrier, tcp.TCPLayer):
                 return
             body = self._bodies.get(event.connection)
             if body is None:
+                self._ended.append(event.connection)
                 yield from self._relay_end(event)
                 return
             body.push_tail(event, ends=True)
@@ -116,7 +119,10 @@ class PacedTCPLayer(Carrier, tcp.TCPLayer):
         if found or name or scheme == "https" or self._said_bytes > LATEST_HELLO_BYTES:
             self._hello = None
         for body in found:
-            sender = self.context.server if body.direction == "down" else self.context.client
+            sender = self._sender(body)
+            if sender in self._ended:
+                continue  # before anybody knew for whom it is
+            body.reads_when_empty = not sender.state & ConnectionState.CAN_WRITE
             if self._begin(body, self._unsent(self._other(sender)), self._reader_of(sender)):
                 self._bodies[sender] = body
 
@@ -129,6 +135,8 @@ class PacedTCPLayer(Carrier, tcp.TCPLayer):
                 yield from self._cut(self._gone(receiver), "", reset=False)
                 return
             yield from self._let_out(body)
+        if self._server_ended is not None:
+            yield from self._tell_client_of_end()
 
     def _sender(self, body: Body) -> Connection:
         return self.context.server if body.direction == "down" else self.context.client
@@ -158,13 +166,31 @@ class PacedTCPLayer(Carrier, tcp.TCPLayer):
     def _relay_end(self, event: events.ConnectionClosed) -> layer.CommandGenerator[None]:
         """One side has nothing more to say.  When neither has, mitmproxy closes both, but what the
         other one said before may still be held."""
-        receiver = self._other(event.connection)
         if not self._bodies:
             yield from super().relay_messages(event)
-        elif receiver is self.context.server or receiver.state & ConnectionState.CAN_READ:
-            yield commands.CloseTcpConnection(receiver, half_close=True)
-        # Else that would close the client for good, and with it the whole connection: it is told
-        # when what it has said itself has gone out, with the end of that.
+        elif event.connection is self.context.client:
+            yield commands.CloseTcpConnection(self.context.server, half_close=True)
+        else:
+            self._server_ended = event
+            yield from self._tell_client_of_end()
+
+    def _tell_client_of_end(self) -> layer.CommandGenerator[None]:
+        """The server has nothing more to say.
+
+        mitmproxy ends the whole connection when a client that we have half-closed ends its own
+        side, and closes it altogether where it is a tunnel.  So what the client has said goes out
+        before, and what it says afterwards is read when there is nothing of it left.
+        """
+        event, up = self._server_ended, self._bodies.get(self.context.client)
+        if event is None or (up is not None and up.queue):
+            return
+        self._server_ended = None
+        if up is None:
+            yield from super().relay_messages(event)
+            return
+        up.reads_when_empty = True
+        up.settle()
+        yield commands.CloseTcpConnection(self.context.client, half_close=True)
 
     def _is_over(self, closed: Connection) -> bool:
         """Nobody is left for what is held, or it would never be let out."""
@@ -177,7 +203,7 @@ class PacedTCPLayer(Carrier, tcp.TCPLayer):
     def _is_lost(self, peer: Connection) -> bool:
         """Whether it cannot be written to any more.  A peer that has only said its last word
         (half-closed) still listens; mitmproxy takes one that has reset the connection for such."""
-        if not peer.state & ConnectionState.CAN_WRITE:
+        if peer.state is ConnectionState.CLOSED:
             return True
         handler = self.engine.connections.handler_of(self.context.client)
         transport = handler.transports.get(peer) if handler else None

@@ -103,7 +103,8 @@ class Unpaced(Meter):
         request, response = self.flow.request.data, self.flow.response
         body = response.data.content if response is not None else None
         if body is not None:
-            if not self.sent_bytes and self.outcome == "complete":
+            on_the_wire = self.flow.request.data.method != b"HEAD"
+            if on_the_wire and not self.sent_bytes and self.outcome == "complete":
                 self.sent_bytes = len(body)  # collected, and sent in one lump
             if len(body) > LARGE_BYTES:
                 return self.record()

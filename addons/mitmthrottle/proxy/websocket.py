@@ -43,7 +43,7 @@ class PacedWebsocketLayer(Carrier, websocket.WebsocketLayer):
     def relay_messages(self, event: events.Event) -> layer.CommandGenerator[None]:
         if not isinstance(event, events.Wakeup):
             if isinstance(event, events.ConnectionClosed):
-                self._receiver_gone(event.connection)
+                yield from self._receiver_gone(event.connection)
             for command in super().relay_messages(event):
                 body = (
                     self._bodies.get(command.connection)
@@ -63,7 +63,7 @@ class PacedWebsocketLayer(Carrier, websocket.WebsocketLayer):
         if isinstance(event, events.Wakeup):
             yield from self._let_out_all()
         elif isinstance(event, events.ConnectionClosed):
-            self._receiver_gone(event.connection)
+            yield from self._receiver_gone(event.connection)
 
     def _let_out_all(self) -> layer.CommandGenerator[None]:
         for receiver, body in list(self._bodies.items()):
@@ -98,10 +98,16 @@ class PacedWebsocketLayer(Carrier, websocket.WebsocketLayer):
             yield websocket.WebsocketEndHook(self.flow)
             self.flow.live = False
 
-    def _receiver_gone(self, receiver: Connection) -> None:
-        if receiver in self._bodies:
-            gone = "client-gone" if receiver is self.context.client else "origin-gone"
-            self._close(receiver, gone)
+    def _receiver_gone(self, receiver: Connection) -> layer.CommandGenerator[None]:
+        """Nobody takes what is held; the closing that was held behind it is due now."""
+        body = self._bodies.get(receiver)
+        if body is None:
+            return
+        held = body.queue.drain()
+        self._close(receiver, "client-gone" if receiver is self.context.client else "origin-gone")
+        for item in held:
+            if isinstance(item, Tail) and isinstance(item.what, commands.CloseConnection):
+                yield item.what
 
     def _close(self, receiver: Connection, outcome: str) -> None:
         self._bodies.pop(receiver).close(outcome)

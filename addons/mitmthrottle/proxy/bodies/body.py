@@ -138,6 +138,8 @@ class Body:
         self.flow_controlled = False
         """its sender's HTTP/2 connection waits for what we acknowledge"""
         self.reader: Reader | None = None
+        self.reads_when_empty = False
+        """its sender is not read while anything of it is held, see relay.py"""
         self.longest_sleep_s = LONGEST_SLEEP_S
         self._runtime = runtime
         self.wakeup: Wakeup | None = None
@@ -344,7 +346,8 @@ class Body:
 
     def _settle(self) -> None:
         if self.reader is not None:
-            if self.queue.waiting_bytes >= queue_bytes(self.rate_bytes_per_s):
+            most = 1 if self.reads_when_empty else queue_bytes(self.rate_bytes_per_s)
+            if self.queue.waiting_bytes >= most:
                 self.reader.pause()
             else:
                 self.reader.resume()
