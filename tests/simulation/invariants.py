@@ -202,7 +202,13 @@ class Checker:
         begun = self.begun(exchange)
         opened = world.clients[exchange.client]
         way = exchange.down
-        if begun is None or opened.reads_slowly or world.suspended or world.wall_was_set:
+        if (
+            begun is None
+            or begun.rule is None
+            or opened.reads_slowly
+            or world.suspended
+            or world.wall_was_set
+        ):
             return
         said = len(way.expected) if exchange.answered_by == "addon" else way.sent
         if said <= way.got:
