@@ -495,6 +495,8 @@ def run(
     finally:
         root.removeHandler(world.errors)
         root.setLevel(level)
+        if world.throttle is not None:
+            probe.take_out(world.throttle)
         if hasattr(world, "master"):
             world.master._legacy_log_events.uninstall()
         loop.close()
