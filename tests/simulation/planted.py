@@ -187,13 +187,6 @@ PLANTS = (
         "pass",
         "an outer budget holds up inner ones",
     ),
-    Plant(
-        "a body outlives its client",
-        "proxy.http_stream:PacedStream._client_gone",
-        'self._close_all("client-gone")',
-        "pass",
-        "paced responses are given up, HTTP/2",
-    ),
 )  # fmt: skip
 
 

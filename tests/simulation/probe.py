@@ -112,6 +112,13 @@ def put_policy(throttle: Throttle, policy: Policy) -> None:
     throttle._use(throttle.control.effective())
 
 
+def take_out(throttle: Throttle) -> None:
+    """Whatever has become of it: mitmproxy is as it was."""
+    if throttle._patch is not None:
+        throttle._patch.remove()
+        throttle._patch = None
+
+
 def tell_all(throttle: Throttle) -> None:
     """What waits to be told is told now."""
     throttle.watchers.catch_up()

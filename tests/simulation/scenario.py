@@ -152,6 +152,7 @@ class World:
         self.wiring = Wiring()
         self.checker = Checker(self)
         self._tasks: set[asyncio.Task[None]] = set()
+        self._replays: set[asyncio.Task[None]] = set()
         self._handlers: list[weakref.ref[ProxyConnectionHandler]] = []
 
     def chance(self, *about: object) -> random.Random:
@@ -284,8 +285,8 @@ class World:
         )
         handler = ReplayHandler(flow, self.master.options)
         task = self.loop.create_task(handler.replay())
-        self._tasks.add(task)
-        task.add_done_callback(self._tasks.discard)
+        self._replays.add(task)
+        task.add_done_callback(self._replays.discard)
 
     def _accept(
         self, name: str, net: Net, address: str, mode: mode_specs.ProxyMode
@@ -376,7 +377,7 @@ class World:
             opened.reads_slowly = False
             if isinstance(opened.client, Http2Client):
                 opened.client.credit_again()
-                if not opened.client.gone and opened.net.window < 1 << 14:
+                if opened.client.window < 1 << 14:
                     opened.client.change_window(1 << 16)
 
     def _go(self) -> None:
@@ -404,6 +405,8 @@ class World:
             self.checker.after_step()
             if self.checker.nothing_more_comes():
                 break
+        if self._replays:
+            await asyncio.wait(self._replays, timeout=30)
         await asyncio.sleep(0.5)
         self.checker.all_over()
         self._go()
@@ -492,6 +495,8 @@ def run(
     finally:
         root.removeHandler(world.errors)
         root.setLevel(level)
+        if world.throttle is not None:
+            probe.take_out(world.throttle)
         if hasattr(world, "master"):
             world.master._legacy_log_events.uninstall()
         loop.close()

@@ -104,7 +104,7 @@ def _callback(deed: str) -> Callable[[bytes], bytes | list[bytes]]:
             raise Injected("in a stream's callback")
         if deed == "stream-list":
             half = len(data) // 2
-            return [data[:half], data[half:]]
+            return [part for part in (data[:half], data[half:]) if part]
         return data
 
     return stream
