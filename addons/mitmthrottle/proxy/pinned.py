@@ -1,7 +1,7 @@
 """Clients that do not take our certificate for a host.
 
 Rule: with `throttle_pinned=passthrough` such a client is let through from its next try on, its
-TLS untouched; opaque.py then paces it by the server's name.  That holds for this client and this
+TLS untouched; relay.py then paces it by the server's name.  That holds for this client and this
 host, over TCP, and is forgotten after an hour.
 
 There are three ways to reject a certificate.  *To say so*, by an alert in the handshake: believed

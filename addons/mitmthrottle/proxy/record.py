@@ -47,5 +47,5 @@ class Record(NamedTuple):
         return kind_of(self.exchange)
 
     def record(self) -> Record:
-        """Itself: there are also those that have yet to become one, see passing.py."""
+        """Itself: there are also those that have yet to become one, see unpaced.py."""
         return self
