@@ -8,6 +8,7 @@ from __future__ import annotations
 import functools
 import weakref
 from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Any
 
@@ -23,8 +24,17 @@ from mitmthrottle.proxy.flow_control import PacedHttp2Connection
 from mitmthrottle.proxy.wake import Waker
 from mitmthrottle.proxy.watcher import EndedBody, Watcher
 
-# Reading mitmproxy's source takes 15 ms, and it does not change.
-guard.differences = functools.cache(guard.differences)
+_differences = functools.cache(guard.differences)
+
+
+@contextmanager
+def known_mitmproxy() -> Iterator[None]:
+    """Reading mitmproxy's source takes 15 ms, and it does not change."""
+    read, guard.differences = guard.differences, _differences
+    try:
+        yield
+    finally:
+        guard.differences = read
 
 
 @dataclass

@@ -479,7 +479,7 @@ def run(
     unhandled: list[str] = []
     loop.set_exception_handler(lambda _, context: unhandled.append(_said(context)))
     try:
-        with world_of(loop, seed):
+        with world_of(loop, seed), probe.known_mitmproxy():
             try:
                 with _watched():
                     loop.run_until_complete(world.do(steps))
