@@ -187,6 +187,48 @@ PLANTS = (
         "pass",
         "an outer budget holds up inner ones",
     ),
+    Plant(
+        "a request that is answered is streamed all the same",
+        "proxy.http_stream:PacedStream.start_request_stream",
+        "if self.flow.response is not None:",
+        "if False:",
+        "a block answers a request with a body",
+    ),
+    Plant(
+        "a request without a body has an upload",
+        "proxy.http_stream:PacedStream._request_headers",
+        "look = self._look_at_request_with_body if has_body else self._look_at_request",
+        "look = self._look_at_request_with_body",
+        "requests without a body under an upload rule",
+    ),
+    Plant(
+        "what is due is due again",
+        "pacing.moments:reached_at",
+        "return when if (when - since) * per_s >= missing else math.nextafter(when, math.inf)",
+        "return math.nextafter(since, -math.inf)",
+        "a machine that has long been up",
+    ),
+    Plant(
+        "a late wake-up is lost in a nest",
+        "pacing.schedule:Schedule._serve",
+        "as_of = max(budget.next_due(), now - CATCH_UP_S)",
+        "as_of = now",
+        "nested rates with a small burst",
+    ),
+    Plant(
+        "an upload outlives its origin",
+        "proxy.http_stream:PacedStream._pass_headers",
+        "if self.client_state == self.state_errored:",
+        "if False:",
+        "uploads to an origin that is not there",
+    ),
+    Plant(
+        "what is streamed late is not counted",
+        "proxy.http_stream:PacedStream._start_counted_response",
+        "self._look_on()",
+        "pass",
+        "streamed late, and nobody matches",
+    ),
 )  # fmt: skip
 
 
