@@ -48,6 +48,7 @@ class Policy:
 
     def __init__(self, paces: bool) -> None:
         self.paces = paces
+        self.stopped = False
 
 
 class Delivery(NamedTuple):
@@ -239,12 +240,13 @@ def link(
 ) -> Iterator[Any]:
     """A connection of ours to an `origin` or a `client`; mitmproxy's own without a policy."""
     layer, face = BARE[kind]
+    runs = staticmethod(lambda: policy is not None and not policy.stopped)
     if policy is not None and kind == "origin":
         asked = staticmethod(lambda names: policy.paces and "a.example" in names)
-        layer = type("Ours", (PacedHttp2Client,), {"might_match_any": asked})
+        layer = type("Ours", (PacedHttp2Client,), {"might_match_any": asked, "throttles": runs})
     elif policy is not None:
         asked = staticmethod(lambda: policy.paces)
-        layer = type("Ours", (PacedHttp2Server,), {"paces_uploads": asked})
+        layer = type("Ours", (PacedHttp2Server,), {"paces_uploads": asked, "throttles": runs})
     with contexts() as ctx:
         yield face(layer(ctx), kind == "client", delay_s, settles)  # type: ignore[call-arg]
 
@@ -635,6 +637,31 @@ def test_windows_are_raised_again_when_nothing_can_be_paced(kind: str) -> None:
             assert initial_windows(it)[-1] == STREAM_WINDOW_BYTES
             assert it.window(running) >= UNLIMITED_WINDOW_BYTES
             assert it.peer_sends(running, 2**20) == 2**20
+        assert not it.closed
+
+
+@both
+@pytest.mark.parametrize("open_one", [True, False])
+@pytest.mark.parametrize("foreseen", [True, False])
+def test_streams_that_begin_when_the_throttle_has_stopped_are_not_limited(
+    kind: str, open_one: bool, foreseen: bool
+) -> None:
+    """They are mitmproxy's own, which says nothing of windows."""
+    policy = Policy(foreseen)
+    with link(kind, policy) as it:
+        paced = it.begin()
+        it.tell(OpenWindow(paced, 16_000.0))
+        if not open_one:
+            it.tell(OpenWindow(paced, None))
+        policy.paces, policy.stopped = False, True
+        for _ in range(3):
+            stream_id = it.begin()
+            assert it.peer_sends(stream_id, 2**20) == 2**20
+            assert it.got[stream_id] == 2**20
+        it.tell(OpenWindow(paced, None))
+        assert it.peer_sends(paced, 2**20) == 2**20
+        it.begin()
+        assert initial_windows(it)[-1] == UNLIMITED_WINDOW_BYTES
         assert not it.closed
 
 

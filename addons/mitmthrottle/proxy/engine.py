@@ -62,6 +62,7 @@ class Engine:
         self.paced_bodies = 0
         self.connections = Connections(proxyserver)
         self.reports = Reports(watchers, marks, clock.now)
+        self.stopped = False
         self._bodies: defaultdict[str, set[Body]] = defaultdict(set)  # by client connection
         self._serial = 0
         self._start(policy)
@@ -96,6 +97,8 @@ class Engine:
     def might_match_any(self, names: set[str | None]) -> bool:
         """Likewise of a connection known by these names; True while only addresses are known, as
         in transparent mode before the first byte."""
+        if self.stopped:
+            return False
         known = [name for name in names if name and not is_address(name)]
         return not known or any(self._decider.might_match_host(name) for name in known)
 
@@ -408,7 +411,13 @@ class Engine:
 
     def stop(self) -> None:
         """What is under way is no longer paced: each body ends here for us, as `stopped`, and what
-        is left of it passes as it comes."""
+        is left of it passes as it comes.  Layers that are there stay ours and go on asking: no rule
+        is for anything any more."""
+        self.stopped = True
+        self._use(self.policy.model_copy(update={"rules": ()}))
+        for reader in self.connections.reading_little:
+            reader.limit(None)
+        self.connections.reading_little.clear()
         for body in self.active():
             self._wake_soon(body)
             body.close("stopped")

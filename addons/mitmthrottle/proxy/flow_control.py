@@ -158,6 +158,9 @@ class PacedHttp2Connection(Http2Connection):
     limits_streams: bool
     """A stream gets no more than the smallest window until an `OpenWindow` comes for it."""
     Headers: ClassVar[type[h2.events.Event]]  # what begins a message from the peer
+    throttles: ClassVar[Callable[[], bool]]
+    """Whether the throttle has not stopped: behind that, new streams are mitmproxy's own, which
+    neither open windows nor acknowledge"""
 
     _windows: dict[int, StreamWindow]  # of limited streams, by this connection's own ids
     _changes_under_way: int  # SETTINGS that the peer has not acknowledged
@@ -203,7 +206,7 @@ class PacedHttp2Connection(Http2Connection):
         elif isinstance(event, self.Headers):
             self._follow_policy()
             if self.limits_streams:
-                self._windows[event.stream_id] = StreamWindow()  # type: ignore[attr-defined]  # both kinds have one
+                self._begin_limited(event.stream_id)  # type: ignore[attr-defined]  # both kinds have one
         elif isinstance(event, (h2.events.StreamEnded, h2.events.StreamReset)):
             self._windows.pop(event.stream_id, None)
         elif isinstance(event, h2.events.SettingsAcknowledged):
@@ -270,6 +273,13 @@ class PacedHttp2Connection(Http2Connection):
             self._follow_policy()
         return window
 
+    def _begin_limited(self, stream_id: int) -> None:
+        """A message has begun whose stream has the smallest window by our SETTINGS."""
+        if type(self).throttles():
+            self._windows[stream_id] = StreamWindow()
+        else:
+            self._raise_to(UNLIMITED_WINDOW_BYTES, stream_id)
+
     def _stop_limiting(self, stream_id: int) -> None:
         if self._windows.pop(stream_id, None) is not None:
             self._raise_to(UNLIMITED_WINDOW_BYTES, stream_id)
@@ -304,7 +314,7 @@ class PacedHttp2Connection(Http2Connection):
 
     def _follow_policy(self) -> None:
         """Change the window of streams to come, where the policy has changed."""
-        wanted = self._has_paced or self.might_pace()
+        wanted = type(self).throttles() and (self._has_paced or self.might_pace())
         if wanted is self.limits_streams or self._changes_under_way or self._is_lost():
             return
         if not wanted and self._windows:

@@ -44,7 +44,10 @@ class Patch:
                 type(
                     "PacedHttp2Client",
                     (PacedHttp2Client,),
-                    {"might_match_any": staticmethod(engine.might_match_any)},
+                    {
+                        "might_match_any": staticmethod(engine.might_match_any),
+                        "throttles": staticmethod(lambda: not engine.stopped),
+                    },
                 ),
             ),
             (
@@ -53,7 +56,10 @@ class Patch:
                 type(
                     "PacedHttp2Server",
                     (PacedHttp2Server,),
-                    {"paces_uploads": staticmethod(engine.paces_uploads)},
+                    {
+                        "paces_uploads": staticmethod(engine.paces_uploads),
+                        "throttles": staticmethod(lambda: not engine.stopped),
+                    },
                 ),
             ),
             (
