@@ -80,7 +80,7 @@ class PacedStream(Carrier, http.HttpStream):
     ) -> layer.CommandGenerator[None]:
         look = self._look_at_request_with_body if has_body else self._look_at_request
         yield from _and_then(handled, HttpRequestHeadersHook, look)
-        yield from self._see_to_ends()
+        self._see_to_ends()
         if has_body and self.upload is None and self._limits_streams(self.context.client):
             yield http.SendHttp(OpenWindow(self.stream_id, None), self.context.client)
 
@@ -187,7 +187,7 @@ class PacedStream(Carrier, http.HttpStream):
                 return
             if self.server_state == self.state_stream_response_body:
                 yield from super().start_response_stream()  # its headers have waited for that
-        yield from self._see_to_ends()
+        self._see_to_ends()
         self._look_on()
         self._read_as_usual()
         if not event.end_stream and self._limits_streams(self.context.server):
@@ -297,9 +297,12 @@ class PacedStream(Carrier, http.HttpStream):
             yield from self._hold_back(self.upload, event)
         else:
             if isinstance(event, http_events.ResponseProtocolError):
+                if self.response is not None and self.response.waits_to_block:
+                    self._go_on_without_origin(self.response)
+                    return
                 yield from self._origin_gone()
             yield from super()._handle_event(event)
-            yield from self._see_to_ends()
+            self._see_to_ends()
 
     def _hold_back(self, body: Body, event: HttpEvent) -> layer.CommandGenerator[None]:
         if isinstance(event, (http_events.RequestData, http_events.ResponseData)):
@@ -314,6 +317,7 @@ class PacedStream(Carrier, http.HttpStream):
             yield from super()._hand_on(body, item)
         finally:
             self._handing_on = False
+        self._see_to_ends()
 
     def _pass_bytes(self, body: Body, data: bytes) -> layer.CommandGenerator[None]:
         kind = http_events.RequestData if body is self.upload else http_events.ResponseData
@@ -402,6 +406,7 @@ class PacedStream(Carrier, http.HttpStream):
         made = self.flow.response
         if made is None:
             raise AssertionError("a flow without a response")
+        made.stream = True  # by us; mitmproxy gives what is made to no streaming callback
         body.queue.clear()
         if content := made.raw_content:
             self.server_state = self.state_stream_response_body
@@ -429,6 +434,14 @@ class PacedStream(Carrier, http.HttpStream):
             return
         yield from super()._handle_event(event)
 
+    def _go_on_without_origin(self, blocked: Body) -> None:
+        """Nothing of this response was ever to pass: it is blocked when its time has come."""
+        blocked.queue.clear()
+        self._made = True
+        if self.upload is not None:
+            self._close(self.upload, "origin-gone")
+            self.client_state = self.state_errored
+
     def _origin_gone(self) -> layer.CommandGenerator[None]:
         if self.response is not None:
             yield from self._pass_rest(self.response)
@@ -437,9 +450,10 @@ class PacedStream(Carrier, http.HttpStream):
     def _cut(self, outcome: str, reason: str, *, reset: bool) -> layer.CommandGenerator[None]:
         """End the exchange where it is: RST_STREAM in HTTP/2, a closed or reset connection."""
         self._close_all(outcome)
-        if self.server_state == self.state_errored or not self.flow.live:
+        if self.server_state == self.state_errored or self._is_through():
             return
-        self.flow.error = mflow.Error(reason)
+        # An addon may have killed it, which mitmproxy sees to at its end only.
+        self.flow.error = self.flow.error or mflow.Error(reason)
         yield HttpErrorHook(self.flow)
         if reset and self.context.client.alpn not in (b"h2", b"h3"):
             self.engine.connections.reset_on_close(self.context.client)
@@ -452,6 +466,11 @@ class PacedStream(Carrier, http.HttpStream):
         self._drop()
         yield http.DropStream(self.stream_id)
 
+    def _is_through(self) -> bool:
+        """Both messages have come to their ends, and no other protocol has followed."""
+        states = (self.client_state, self.server_state)
+        return not self.flow.live and all(state == self.state_done for state in states)
+
     def _drop(self) -> None:
         self.client_state = self.server_state = self.state_errored
         self.flow.live = False
@@ -460,17 +479,21 @@ class PacedStream(Carrier, http.HttpStream):
         code = http_events.ErrorCode.CANCEL
         return http_events.RequestProtocolError(self.stream_id, reason, code)
 
-    def _see_to_ends(self) -> layer.CommandGenerator[None]:
+    def _see_to_ends(self) -> None:
         """mitmproxy or an addon may have ended the exchange while its bodies are with us."""
         if self.client_state == self.state_errored and self.upload is not None:
             self._close(self.upload, self._how_it_ended())
         if self.server_state == self.state_errored and self.response is not None:
             self._close(self.response, self._how_it_ended())
-        yield from ()
 
     def _how_it_ended(self) -> str:
+        """An addon has killed it, or mitmproxy has refused it; or the client was gone when a hook
+        was through: mitmproxy looks ahead for that, and we are told of it afterwards."""
         error = self.flow.error
-        return "stopped" if error and error.msg == mflow.Error.KILLED_MESSAGE else "client-gone"
+        killed = error is not None and error.msg == mflow.Error.KILLED_MESSAGE
+        waiting = self._paused_event_queue
+        gone = any(isinstance(event, http_events.RequestProtocolError) for event in waiting)
+        return "client-gone" if gone and not killed else "stopped"
 
     def _close_all(self, outcome: str) -> None:
         for body in (self.upload, self.response):

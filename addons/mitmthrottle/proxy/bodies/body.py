@@ -193,6 +193,12 @@ class Body:
         return self._place is not None
 
     @property
+    def waits_to_block(self) -> bool:
+        """Whether nothing of it is to pass, although nothing has taken its place yet."""
+        begun = self.closed or self.headers_sent or self.answered is not None
+        return self.plan.block is not None and not begun
+
+    @property
     def age_s(self) -> float:
         """Seconds since the message's headers came."""
         return self._runtime.now() - self._began
