@@ -10,7 +10,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from mitmthrottle.pacing import StartChain, StartLimiter, narrowest_first
+from mitmthrottle.pacing import StartChain, StartLimiter
 from mitmthrottle.pacing import starts as starts_module
 
 
@@ -199,14 +199,6 @@ def test_a_chain_that_leaves_frees_all_its_places() -> None:
     assert two.try_start(10.0) == -math.inf
     assert narrow.head is None
     assert wide.head is None
-
-
-def test_the_narrowest_comes_first() -> None:
-    assert narrowest_first([(4, "rule"), (1, "connection"), (2, "client")]) == [
-        "connection",
-        "client",
-        "rule",
-    ]
 
 
 @settings(max_examples=80, deadline=None)

@@ -10,7 +10,7 @@ from .parts import Answer, Demand, Mode, Part, Parts
 from .quota import Quota, Quotas, SharedQuota
 from .schedule import Claim, Schedule
 from .shared import Shared
-from .starts import StartChain, StartLimiter, StartTicket, narrowest_first
+from .starts import StartChain, StartLimiter, StartTicket
 from .timeline import Stalls, Timeline
 
 __all__ = [
@@ -33,6 +33,5 @@ __all__ = [
     "StartLimiter",
     "StartTicket",
     "Timeline",
-    "narrowest_first",
     "piece_s",
 ]

@@ -23,7 +23,7 @@ from __future__ import annotations
 import math
 from array import array
 from collections import OrderedDict
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Sequence
 
 from .moments import reached_at
 
@@ -189,17 +189,11 @@ class StartLimiter:
             self.on_head(head.owner)
 
 
-def narrowest_first[T](limits: Iterable[tuple[int, T]]) -> list[T]:
-    """Limits by their width (a number: the fewer share it, the smaller), in the order of a chain.
+class StartChain:
+    """A way through several limiters, the narrowest first, that starts in all or in none.
 
     Whoever waits at several has to come to them in the same order as everybody else, or two might
     each wait for the other.
-    """
-    return [limit for _, limit in sorted(limits, key=lambda pair: pair[0])]
-
-
-class StartChain:
-    """A way through several limiters, the narrowest first, that starts in all or in none.
 
     `on_head` of the limiters is how its owner learns that it may ask again.
     """

@@ -57,16 +57,13 @@ from mitmproxy.proxy.layers.http._http2 import (
 
 from .pausable_reader import (
     LARGE_BYTES,
-    SMALL_BYTES,
     PausableReader,
     pausable,
     reader_of,
-    waiting_bytes,
 )
 
 __all__ = [
     "LARGE_BYTES",
-    "SMALL_BYTES",
     "Acknowledge",
     "OpenWindow",
     "PacedHttp2Client",
@@ -75,7 +72,6 @@ __all__ = [
     "PausableReader",
     "pausable",
     "reader_of",
-    "waiting_bytes",
     "window_bytes",
 ]
 

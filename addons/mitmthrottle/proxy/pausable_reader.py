@@ -12,14 +12,7 @@ from typing import Any
 from mitmproxy.connection import Connection
 from mitmproxy.proxy import layer, server, tunnel
 
-SMALL_BYTES = 16 * 1024  # what may wait before our queue, and in it, at low rates
-LARGE_BYTES = 256 * 1024
-AHEAD_S = 0.05  # at high rates: what may wait, in seconds of the rate
-
-
-def waiting_bytes(rate_bytes_per_s: float | None) -> int:
-    """How much of a body at that rate may wait in our queue before its sender is paused."""
-    return int(min(max((rate_bytes_per_s or 0) * AHEAD_S, SMALL_BYTES), LARGE_BYTES))
+LARGE_BYTES = 256 * 1024  # at once, where nothing asks for less
 
 
 class PausableReader:

@@ -29,7 +29,7 @@ class Record(NamedTuple):
     asked_bytes_per_s: float | None
     """the lowest rate that the rule names, shared or not; None where it names none"""
     measured_bytes_per_s: float | None
-    """see `Gate.measured_bytes_per_s`; None where it went out too fast to tell"""
+    """see meter.py; None where it went out too fast to tell"""
     sent_bytes: int
     waited_s: float
     """for how long anything was held back: headers, bytes or the end"""

@@ -188,8 +188,8 @@ def _stalls(then: Then) -> Stalls | None:
 
 # -- from a plan to the budgets that a body draws from
 
-# From the narrowest to the widest: a claim walks in this order.
-_ORDER = {"response": 0, "connection": 1, "client": 2, "host": 3, "rule": 4}
+# From the narrowest to the widest: claims, and the lines of those who start, go in this order.
+WIDTHS: dict[Per, int] = {"response": 0, "connection": 1, "client": 2, "host": 3, "rule": 4}
 
 
 def budgets_for(
@@ -215,7 +215,7 @@ def budgets_for(
             )
         if not budget.is_set_to(rate, burst, policing):
             budget.change(rate, burst, now, policing=policing)
-        found.append((_ORDER[limit.per], budget))
+        found.append((WIDTHS[limit.per], budget))
     found.sort(key=lambda pair: pair[0])
     return tuple(budget for _, budget in found)
 

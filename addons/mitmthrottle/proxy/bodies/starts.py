@@ -12,10 +12,7 @@ from typing import Protocol
 from mitmthrottle.pacing import StartChain, StartLimiter
 from mitmthrottle.policy import RequestLimit
 
-from .plan import Parties
-
-# From the narrowest to the widest: the store's lines are waited in by this order.
-_ORDER = {"response": 0, "connection": 1, "client": 2, "host": 3, "rule": 4}
+from .plan import WIDTHS, Parties
 
 
 class StartPlace(Protocol):
@@ -58,7 +55,7 @@ class StartLimits:
         turn may have come."""
         now = self._now()
         self._sweep(now)
-        ordered = sorted(limits, key=lambda limit: _ORDER[limit.per])
+        ordered = sorted(limits, key=lambda limit: WIDTHS[limit.per])
         keys = [(rule_name, limit.per, parties.behind(limit.per)) for limit in ordered]
         here = [
             self._limiter(key, limit, now)
