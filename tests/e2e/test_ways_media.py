@@ -233,6 +233,7 @@ def pages(proxy: RunningProxy) -> Iterator[Callable[[str], Page]]:
             context.__exit__(None, None, None)
 
 
+@pytest.mark.alone
 def test_a_player_with_and_without_the_policy(
     pages: Callable[[str], Page], nginx: Nginx, figures: Figures, artifacts: Path
 ) -> None:
