@@ -142,7 +142,11 @@ def test_old_connections_are_held_like_new_ones(
 def test_uploads_on_old_connections_are_held_like_those_on_new_ones(
     live: Live, figures: Figures
 ) -> None:
-    """The origin refuses a POST at its end only; what counts is what the proxy takes meanwhile."""
+    """The origin refuses a POST at its end only; what counts is what the proxy takes meanwhile.
+
+    This client reads nothing while its window lasts, which was 2 GB until the rule came: it cannot
+    be told in time, so its connection itself is held.
+    """
     live.write(ELSEWHERE)
     assert wait_for(lambda: "took over" in live.proxy.log(), 2.0) is not None
     secure = dial.tunnel(live.proxy, HOST, "h2")
@@ -153,13 +157,11 @@ def test_uploads_on_old_connections_are_held_like_those_on_new_ones(
         ", content: photo", ""))  # fmt: skip
     assert wait_for(lambda: live.proxy.log().count("took over") == 2, 2.0) is not None
     before = resident_bytes(live.proxy.pid)
-    taken = uploader.send(50_000_000, until=time.perf_counter() + 2.5)
+    uploader.send(50_000_000, until=time.perf_counter() + 2.5)
     grown = resident_bytes(live.proxy.pid) - before
     secure.close()
     name = "reload, upload of 50 MB at 128 kbit/s on an older connection, h2:"
     figures.add(f"{name} growth of the proxy", grown / 1e6, "MB")
-    figures.add(f"{name} taken", taken / 1e6, "MB")
-    assert taken < HOLDS_BYTES
     assert grown < HOLDS_BYTES
 
 

@@ -11,12 +11,13 @@ import asyncio
 import time
 from collections import defaultdict
 from functools import partial
+from weakref import WeakSet
 
 from mitmproxy import http
 from mitmproxy.addons.proxyserver import Proxyserver
 from mitmproxy.connection import Client
 from mitmproxy.flow import Flow
-from mitmproxy.proxy import context
+from mitmproxy.proxy import context, layer
 
 from mitmthrottle.pacing import Budget, Quotas, Schedule, Shared, piece_s
 from mitmthrottle.policy import Decider, Decision, Exchange, Policy, Rule, needs_more
@@ -64,6 +65,8 @@ class Engine:
         self.reports = Reports(watchers, marks, clock.now)
         self.stopped = False
         self._bodies: defaultdict[str, set[Body]] = defaultdict(set)  # by client connection
+        self.http2_clients: WeakSet[layer.Layer] = WeakSet()
+        """connections of clients that speak HTTP/2"""
         self._serial = 0
         self._start(policy)
         if store is not None:
@@ -346,14 +349,24 @@ class Engine:
         """Use another policy: what is under way goes on under its rule's new rates, or runs free
         where its rule is gone.  Its clock (stages, `active`) starts anew with another name."""
         self.version = version
+        paced_uploads = self._uploads
         if policy.name == self.policy.name:
             self._use(policy)
         else:
             self._start(policy)
+        if self._uploads is not paced_uploads:
+            self._tell_http2_clients()
         rules = {rule.name: rule for rule in policy.rules}
         for body in self.active():
             if body.rule is not None:
                 self._apply(body, rules.get(body.rule.name))
+
+    def _tell_http2_clients(self) -> None:
+        """Their windows have to be other ones before they send the next body."""
+        for connection in list(self.http2_clients):
+            handler = self.connections.handler_of(connection.context.client)
+            if handler is not None:
+                self.clock.soon(Waker(connection, handler, self.clock))
 
     def _apply(self, body: Body, rule: Rule | None) -> None:
         """Let that body go on as the rule says now; None: it is gone."""

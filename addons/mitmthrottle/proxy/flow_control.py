@@ -189,6 +189,8 @@ class PacedHttp2Connection(Http2Connection):
             return self._adjust(event)
         if isinstance(event, http_events.RequestHeaders):
             self._follow_policy()  # goes out before them
+        elif isinstance(event, events.Wakeup):
+            return self._policy_changed()
         elif isinstance(
             event, (http_events.RequestProtocolError, http_events.ResponseProtocolError)
         ):
@@ -308,6 +310,12 @@ class PacedHttp2Connection(Http2Connection):
             if missing >= step:
                 self.h2_conn.increment_flow_control_window(missing, stream_id)
 
+    def _policy_changed(self) -> layer.CommandGenerator[None]:
+        """Told by a wake-up: what comes next may come all at once."""
+        self._follow_policy()
+        if data := self.h2_conn.data_to_send():
+            yield commands.SendData(self.conn, data)
+
     def _follow_policy(self) -> None:
         """Change the window of streams to come, where the policy has changed."""
         wanted = type(self).throttles() and (self._has_paced or self.might_pace())
@@ -360,6 +368,12 @@ class PacedHttp2Server(PacedHttp2Connection, Http2Server):
 
     Headers = h2.events.RequestReceived
     paces_uploads: ClassVar[Callable[[], bool]]
+    began: ClassVar[Callable[[layer.Layer], None]] = staticmethod(lambda connection: None)
+    """is given each connection, to wake it when the policy changes"""
+
+    def __init__(self, ctx: context.Context) -> None:
+        super().__init__(ctx)
+        type(self).began(self)
 
     def might_pace(self) -> bool:
         return type(self).paces_uploads()

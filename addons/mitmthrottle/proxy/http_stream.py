@@ -35,7 +35,13 @@ from . import server_timing
 from .bodies.body import SMALL_QUEUE_BYTES, Body
 from .bodies.queue import Item, Tail
 from .carrier import Carrier
-from .flow_control import Acknowledge, OpenWindow, PacedHttp2Connection, PausableReader
+from .flow_control import (
+    Acknowledge,
+    OpenWindow,
+    PacedHttp2Connection,
+    PausableReader,
+    window_bytes,
+)
 from .unpaced import Unpaced
 
 END_OF_MESSAGE = (http_events.RequestEndOfMessage, http_events.ResponseEndOfMessage)
@@ -128,7 +134,7 @@ class PacedStream(Carrier, http.HttpStream):
         begun = self._begin(
             upload,
             self._unsent_upload,
-            lambda: self._reader(client),
+            lambda: self._reader_of_upload(upload),
             lambda: self._has_windows(client),
         )
         if not begun:
@@ -137,6 +143,15 @@ class PacedStream(Carrier, http.HttpStream):
             return
         self._handle_event = self._handle_paced
         yield from self._let_out(upload)
+
+    def _reader_of_upload(self, upload: Body) -> PausableReader | None:
+        """Over HTTP/2 windows hold it.  But where its rule has only just come, the client may have
+        sent more before it heard of that: then its connection is paused until that is gone."""
+        client = self.context.client
+        if client.alpn == b"h2":
+            upload.window_bytes = window_bytes
+            return self._pausable_reader(client)
+        return self._reader(client)
 
     def make_server_connection(self) -> layer.CommandGenerator[bool]:
         try:

@@ -58,6 +58,7 @@ class Patch:
                     (PacedHttp2Server,),
                     {
                         "paces_uploads": staticmethod(engine.paces_uploads),
+                        "began": staticmethod(engine.http2_clients.add),
                         "throttles": staticmethod(lambda: not engine.stopped),
                     },
                 ),

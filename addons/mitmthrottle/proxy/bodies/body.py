@@ -138,6 +138,9 @@ class Body:
         self.flow_controlled = False
         """its sender's HTTP/2 connection waits for what we acknowledge"""
         self.reader: Reader | None = None
+        self.window_bytes: Callable[[float], int] | None = None
+        """where several bodies share the connection: what a window allows its sender at a rate, so
+        that its reader is paused only for what was sent beyond that"""
         self.reads_when_empty = False
         """its sender is not read while anything of it is held, see relay.py"""
         self.longest_sleep_s = LONGEST_SLEEP_S
@@ -328,6 +331,15 @@ class Body:
             self.run_free()
             return self.next_of_all()
 
+    def _most_waiting_bytes(self) -> int:
+        """How much of it may wait before its sender is stopped."""
+        if self.reads_when_empty:
+            return 1
+        rate = self.rate_bytes_per_s
+        if self.window_bytes is None:
+            return queue_bytes(rate)
+        return self.window_bytes(math.inf if rate is None else rate) + LARGE_QUEUE_BYTES
+
     def next_of_all(self) -> Item | None:
         """Whatever is next, whether or not it may pass: its sender is gone, or it was closed."""
         if not self.headers_sent:
@@ -352,8 +364,7 @@ class Body:
 
     def _settle(self) -> None:
         if self.reader is not None:
-            most = 1 if self.reads_when_empty else queue_bytes(self.rate_bytes_per_s)
-            if self.queue.waiting_bytes >= most:
+            if self.queue.waiting_bytes >= self._most_waiting_bytes():
                 self.reader.pause()
             else:
                 self.reader.resume()
@@ -620,13 +631,14 @@ class Body:
             place.leave()
 
     def _limit_reader(self) -> None:
-        if self.reader is not None and not self.closed:
+        if self.reader is not None and self.window_bytes is None and not self.closed:
             self.reader.limit(queue_bytes(self.rate_bytes_per_s))
 
     def _let_reader_go(self) -> None:
         reader, self.reader = self.reader, None
         if reader is not None:
-            reader.limit(None)
+            if self.window_bytes is None:
+                reader.limit(None)
             reader.resume()
 
     def _wake_now(self) -> None:
