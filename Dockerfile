@@ -16,7 +16,7 @@ COPY pyproject.toml constraints.txt ./
 RUN python3 -c "import tomllib; project = tomllib.load(open('pyproject.toml', 'rb'))['project']; \
 print(*project['dependencies'], *project['optional-dependencies']['lab'], sep='\n')" >needed.txt \
  && pip --python /opt/mitmthrottle/bin/python install --no-compile -r needed.txt -c constraints.txt
-COPY README.md LICENSE ./
+COPY README.md LICENSE policy.schema.json ./
 COPY addons addons
 COPY policies policies
 RUN pip --python /opt/mitmthrottle/bin/python install --no-compile --no-deps . \

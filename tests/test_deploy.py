@@ -6,6 +6,7 @@ from __future__ import annotations
 
 import re
 import shlex
+import tomllib
 from pathlib import Path
 from typing import Any
 
@@ -14,6 +15,8 @@ from ruamel.yaml import YAML
 
 from mitmthrottle.fleet.arguments import take_workers
 from mitmthrottle.policy import load_policy_with_warnings
+
+ROOT = Path(__file__).parents[1]
 
 DEPLOY = Path(__file__).parent.parent / "deploy"
 UNIT = DEPLOY / "systemd" / "mitmthrottle.service"
@@ -147,3 +150,16 @@ def test_the_unit_is_confined() -> None:
     for name in ("DynamicUser", "NoNewPrivileges", "PrivateDevices", "PrivateTmp", "ProtectHome"):
         assert found[name] == ["yes"], name
     assert found["ProtectSystem"] == ["strict"]
+
+
+def test_what_the_wheel_takes_in_is_in_the_image_s_context() -> None:
+    """A file that is missing there is told by the image's build only."""
+    project = tomllib.loads((ROOT / "pyproject.toml").read_text())
+    taken = project["tool"]["hatch"]["build"]["targets"]["wheel"]["force-include"]
+    allowed = (ROOT / ".dockerignore").read_text().splitlines()
+    copied = " ".join(
+        line for line in (ROOT / "Dockerfile").read_text().splitlines() if line.startswith("COPY")
+    ).split()
+    for name in taken:
+        assert f"!{name}" in allowed
+        assert name in copied
