@@ -59,7 +59,8 @@ exec unshare --cgroup --pid --fork --kill-child --ipc --uts --mount --mount-proc
     mount -t tmpfs -o mode=755 none /run
     mount -t tmpfs -o mode=1777 none /tmp
     exec env -i container=test PATH=/usr/sbin:/usr/bin:/sbin:/bin \\
-        /usr/lib/systemd/systemd --system --unit=multi-user.target --log-target=console --show-status=no
+        /usr/lib/systemd/systemd --system --unit=multi-user.target \\
+        --log-target=console --show-status=no
 '
 """
 

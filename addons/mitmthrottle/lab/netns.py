@@ -27,7 +27,7 @@ _ROUTER_AT_ORIGIN = ("198.18.1.1", "2001:2:0:2::1")
 _NAMESPACES = Path("/run/netns")
 _ETC = Path("/etc/netns")
 
-# What deploy/router/redirect.nft has for a real router, for all of TCP and not only the web's ports.
+# As deploy/router/redirect.nft, but for all of TCP and not only the web's ports.
 _RULES = f"""
 table inet mitmthrottle {{
     chain to_proxy {{
