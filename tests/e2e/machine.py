@@ -93,6 +93,10 @@ class Machine:
             (folder / "opt" / name).mkdir()
         for name in (*_ALWAYS, *units):
             shutil.copy(_UNITS / name, folder / "units")
+            for wanted in _UNITS.glob(f"*.wants/{name}"):
+                wants = folder / "units" / wanted.parent.name
+                wants.mkdir(exist_ok=True)
+                (wants / name).symlink_to(f"../{name}")
         for name in _ETC:
             source, copy = Path("/etc", name), folder / "etc" / name
             if source.is_dir():
