@@ -32,9 +32,10 @@ from mitmthrottle.lab.transparent import served
 from .figures import Figures
 from .machine import ROOT, Machine
 
-pytestmark = [pytest.mark.e2e, pytest.mark.alone]
+pytestmark = [pytest.mark.e2e, pytest.mark.timeout(300)]
 
 RATE = 32_000
+AT_ONCE_S = 2.0  # at the rate it is three seconds, or thirty
 VIDEO, LESSON, FREE = "rr1.googlevideo.com", "cdn.khanacademy.org", "www.example.org"
 HOSTS = (VIDEO, LESSON, FREE, "www.tiktok.com", "scontent.cdninstagram.com", "modem.example")
 PHOTO = "/bytes/96000?type=image/jpeg"
@@ -122,7 +123,7 @@ class Home:
     def is_direct(self, *options: str) -> bool:
         """Whether the same comes from the origin itself, and at once."""
         fetched = self.curl(f"https://{VIDEO}{PHOTO}", self.origin.ca_path, *options)
-        return fetched.status == 0 and fetched.size == 96_000 and fetched.total_s < 1.0
+        return fetched.status == 0 and fetched.size == 96_000 and fetched.total_s < AT_ONCE_S
 
     def redirects(self) -> bool:
         with inside(self.net.router):
@@ -131,7 +132,7 @@ class Home:
             )
         return done.returncode == 0
 
-    def wait_until_redirected(self, within_s: float = 40.0) -> float:
+    def wait_until_redirected(self, within_s: float = 60.0) -> float:
         return wait_for(self.redirects, within_s, self.machine.console)
 
     def main_process(self) -> str:
@@ -324,7 +325,7 @@ def test_the_web_is_slowed_by_the_policy_and_other_web_is_not(
     for host, path in ((FREE, "/photo.jpg"), (LESSON, "/video.mp4"), ("www.tiktok.com", TEXT)):
         fetched = home.curl(f"https://{host}{path}", home.ca_path, version)
         assert (fetched.status, fetched.code) == (0, 200), host
-        assert fetched.total_s < 1.5, host
+        assert fetched.total_s < AT_ONCE_S, host
     slow = home.curl(f"http://scontent.cdninstagram.com{PHOTO}", home.ca_path, version)
     assert slow.rate_bytes_per_s == pytest.approx(RATE, rel=0.05)
 
@@ -379,7 +380,7 @@ def test_the_live_page_from_the_devices(home: Home) -> None:
     try:
         assert json.loads(switched)["switched_off"] is True
         fast = home.curl(f"https://{VIDEO}{PHOTO}", home.ca_path)
-        assert fast.total_s < 1.0
+        assert fast.total_s < AT_ONCE_S
     finally:
         home.page(switch + "enable", "-X", "POST", "-H", token)
     top = home.machine.sh("/opt/mitmthrottle/bin/mitmthrottle top --once")
@@ -409,7 +410,7 @@ def test_an_app_that_takes_the_authority_is_slowed_as_a_browser(home: Home, agen
     assert home.is_slowed("-A", agent) == pytest.approx(RATE, rel=0.05)
     text = home.curl(f"https://{VIDEO}{TEXT}", home.ca_path, "-A", agent)
     assert (text.status, text.size) == (0, 1_000_000)
-    assert text.total_s < 1.5
+    assert text.total_s < AT_ONCE_S
 
 
 @pytest.mark.parametrize("version", ["-4", "-6"])
@@ -429,7 +430,7 @@ def test_an_app_that_does_not_is_slowed_as_a_whole(
     assert home.curl(f"https://{FREE}{TEXT}", pinned, *agent).status == 60
     free = home.curl(f"https://{FREE}{TEXT}", pinned, *agent)
     assert (free.status, free.size) == (0, 1_000_000)
-    assert free.total_s < 1.0
+    assert free.total_s < AT_ONCE_S
 
 
 def ask_again(connection: ssl.SSLSocket) -> None:
@@ -442,9 +443,9 @@ def ask_again(connection: ssl.SSLSocket) -> None:
 def test_a_proxy_that_is_killed_is_gone_past_until_it_is_back(home: Home, figures: Figures) -> None:
     before = home.main_process()
     home.machine.sh("systemctl kill --kill-whom=main --signal=KILL mitmthrottle")
-    gone_s = wait_for(lambda: not home.redirects(), 2.0)
+    gone_s = wait_for(lambda: not home.redirects(), 10.0)
     figures.add("router: killed, and the redirect is gone after", gone_s * 1000, "ms")
-    assert gone_s < 1.0
+    assert gone_s < 1.5
     assert home.is_direct("-4")
     assert home.is_direct("-6")
     assert passes(home.net) == EVERYTHING
@@ -555,7 +556,7 @@ def test_without_the_authority_sites_are_slowed_by_their_name(home: Home) -> Non
             assert slow.rate_bytes_per_s == pytest.approx(RATE, rel=0.08)
             free = home.curl(f"https://{FREE}{TEXT}", home.origin.ca_path, version)
             assert (free.status, free.size) == (0, 1_000_000)
-            assert free.total_s < 1.0
+            assert free.total_s < AT_ONCE_S
     finally:
         home.machine.sh(f"cp /etc/kept {environment}; systemctl restart mitmthrottle")
 
