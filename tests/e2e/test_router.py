@@ -359,7 +359,7 @@ def test_nobody_gets_in_from_outside(home: Home, address: str, port: int) -> Non
 def test_the_live_page_from_the_devices(home: Home) -> None:
     """The one of the parents may switch and sees all; the other reads what is its own."""
     brother = ("--interface", BROTHER)
-    for each in ((), brother):
+    for each in (("-4",), brother):
         assert home.curl(f"https://{VIDEO}/api/timeline.json", home.ca_path, *each).status == 0
     assert "<title>" in home.page("/")
     parent = json.loads(home.page("/api/state"))
@@ -387,12 +387,20 @@ def test_the_live_page_from_the_devices(home: Home) -> None:
     assert "distractions crawl" in top
 
 
-def test_the_page_answers_under_no_other_name(home: Home) -> None:
-    """A name of somebody's that was made to point here, and the way through the proxy."""
-    assert (
-        home.page("/", "-H", "Host: evil.example:8089", "-o", "/dev/null", "-w", "%{http_code}")
-        == "421"
-    )
+def test_the_page_answers_under_no_other_name_and_by_no_other_way(home: Home) -> None:
+    """A name of somebody's that was made to point here; and through the proxy, as the machine."""
+    asked = home.page("/", "-H", "Host: evil.example:8089", "-w", "%{http_code}")
+    assert asked.endswith("421")
+    for there in (f"{ROUTER}:8080", f"{OUTSIDE[0]}:8080", f"{OUTSIDE[0]}:8089", ORIGIN[0]):
+        for host in ("127.0.0.1:8089", f"{ROUTER}:8089", "throttle.proxy"):
+            answer = subprocess.run(
+                [*home.net.at_client, "curl", "-s", "--max-time", "5", "-H", f"Host: {host}",
+                 f"http://{there}/api/state"],
+                capture_output=True, text=True, check=False,
+            ).stdout  # fmt: skip
+            sees = json.loads(answer)["reader"]["sees"] if '"reader"' in answer else ""
+            allowed = there in (f"{OUTSIDE[0]}:8089", ORIGIN[0])  # the page itself, as this device
+            assert sees == "" or (allowed and json.loads(answer)["reader"]["address"] == CLIENT[0])
 
 
 def test_a_device_gets_the_authority(home: Home) -> None:
