@@ -14,8 +14,8 @@ from typing import Any, NotRequired, TypedDict
 from urllib.parse import urlsplit
 
 from mitmthrottle.policy import Decider, Delay, Exchange, Policy, Stage, Then, Upload
-from mitmthrottle.policy.active import DaySpan
-from mitmthrottle.policy.zones import parse_moment, wall_clock
+from mitmthrottle.policy.conditions.active import DaySpan
+from mitmthrottle.policy.language.zones import parse_moment, wall_clock
 
 _CLOCK = re.compile(r"\s*(?:(?P<day>[A-Za-z]+)\s+)?(?P<hour>[0-9]{1,2}):(?P<minute>[0-9]{2})\s*")
 

@@ -170,8 +170,8 @@ def try_policy(text: str) -> bool:
     else:
         broken = None
     if broken is not None:
-        assert broken.faults
-        assert all(fault.message and str(fault) for fault in broken.faults)
+        assert broken.problems
+        assert all(fault.message and str(fault) for fault in broken.problems)
         return False
     assert all(fault.severity == "warning" for fault in warnings)
     decider = Decider(policy)

@@ -20,8 +20,8 @@ from mitmthrottle.policy import (
     needs_more,
     parse_policy,
 )
-from mitmthrottle.policy.coding import decoded_start
-from mitmthrottle.policy.content import mime_type, type_of_part
+from mitmthrottle.policy.detect.coding import decoded_start
+from mitmthrottle.policy.detect.content import mime_type, type_of_part
 from mitmthrottle.policy.facts import kind_of
 
 if sys.version_info >= (3, 14):

@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 
 from mitmthrottle.policy import Decider, Exchange, Policy, RateLimit, parse_policy
-from mitmthrottle.policy.clients import ClientMatch
+from mitmthrottle.policy.conditions.client import ClientMatch
 
 PHONE = (
     "Mozilla/5.0 (iPhone; CPU iPhone OS 17_4 like Mac OS X) AppleWebKit/605.1.15 "

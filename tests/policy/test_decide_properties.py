@@ -5,8 +5,8 @@ from __future__ import annotations
 from hypothesis import given, settings
 
 from mitmthrottle.policy import Decider, Exchange, Policy
+from mitmthrottle.policy.advice.shadowed import unreachable
 from mitmthrottle.policy.load import _of_policy
-from mitmthrottle.policy.reach import unreachable
 from tests.policy.strategies import BODY_POLICIES, EXCHANGES, POLICIES, UNFINISHED
 
 

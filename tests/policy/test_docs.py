@@ -18,9 +18,9 @@ from mitmthrottle.policy import (
     load_policy_with_warnings,
     presets,
 )
+from mitmthrottle.policy.language.yamltree import read_tree
 from mitmthrottle.policy.messages import _MODELS, keys_of
 from mitmthrottle.policy.schema import Policy
-from mitmthrottle.policy.yamltree import read_tree
 
 TEXT = (Path(__file__).parents[2] / "docs" / "policy.md").read_text(encoding="utf-8")
 BLOCK = re.compile(r"(?:<!-- ([^\n]*) -->\n)?```(yaml|csv)\n(.*?)```", re.DOTALL)
@@ -80,7 +80,7 @@ def test_each_example_is_right(tmp_path: Path, text: str) -> None:
 def test_each_broken_one_is_told_as_written(tmp_path: Path, said: str, text: str) -> None:
     with pytest.raises(PolicyError) as caught:
         load_policy(written(tmp_path, text))
-    assert [fault.message for fault in caught.value.faults] == [said]
+    assert [fault.message for fault in caught.value.problems] == [said]
 
 
 @pytest.mark.parametrize(

@@ -13,8 +13,8 @@ from mitmthrottle.policy import (
     parse_policy_with_warnings,
     shipped_policies,
 )
-from mitmthrottle.policy.accidents import WELL_KNOWN, host_doubt
-from mitmthrottle.policy.hosts import HostPattern
+from mitmthrottle.policy.advice.substring_hosts import WELL_KNOWN, host_doubt
+from mitmthrottle.policy.language.hosts import HostPattern
 
 NOW = datetime.fromisoformat("2026-01-01T00:00Z").timestamp()
 

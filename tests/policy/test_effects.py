@@ -12,7 +12,7 @@ from mitmthrottle.policy import (
     Then,
     parse_policy,
 )
-from mitmthrottle.policy.requests import StartRate
+from mitmthrottle.policy.effects.requests import StartRate
 
 
 def then_of(text: str, more: str = "") -> Then:

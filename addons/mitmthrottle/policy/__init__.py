@@ -4,32 +4,32 @@ The one rule: no HTTP library, no event loop and no clock in here; whoever asks 
 `Exchange` (plain facts) and gets a `Decision`.
 """
 
-from mitmthrottle.policy.active import Active
-from mitmthrottle.policy.content import Kind, classify, needs_first_bytes, needs_more
-from mitmthrottle.policy.cut import Cut
+from mitmthrottle.policy.conditions.active import Active
+from mitmthrottle.policy.conditions.share import Share, unit_interval
 from mitmthrottle.policy.decide import Decider, Decision, WhyNot
-from mitmthrottle.policy.delay import Delay
+from mitmthrottle.policy.detect.content import Kind, classify, needs_first_bytes, needs_more
+from mitmthrottle.policy.detect.sniff import FIRST_BYTES
+from mitmthrottle.policy.effects.cut import Cut
+from mitmthrottle.policy.effects.delay import Delay
+from mitmthrottle.policy.effects.quota import Quota
+from mitmthrottle.policy.effects.rate import Per, RateLimit
+from mitmthrottle.policy.effects.requests import RequestLimit
+from mitmthrottle.policy.effects.stages import Stage
+from mitmthrottle.policy.effects.stall import Stall
+from mitmthrottle.policy.effects.upload import Upload
 from mitmthrottle.policy.exchange import Exchange
-from mitmthrottle.policy.faults import Fault, PolicyError
-from mitmthrottle.policy.hosts import HostIndex, HostPattern, normalise_host
-from mitmthrottle.policy.limits import Per, RateLimit
+from mitmthrottle.policy.language.hosts import HostIndex, HostPattern, normalise_host
+from mitmthrottle.policy.language.problems import PolicyError, Problem
+from mitmthrottle.policy.library.presets import Preset, presets
+from mitmthrottle.policy.library.shipped import find_policy, shipped_policies
 from mitmthrottle.policy.load import (
     load_policy,
     load_policy_with_warnings,
     parse_policy,
     parse_policy_with_warnings,
 )
-from mitmthrottle.policy.presets import Preset, presets
-from mitmthrottle.policy.quota import Quota
-from mitmthrottle.policy.requests import RequestLimit
 from mitmthrottle.policy.schema import Policy, Rule
-from mitmthrottle.policy.share import Share, unit_interval
-from mitmthrottle.policy.shipped import find_policy, shipped_policies
-from mitmthrottle.policy.sniff import FIRST_BYTES
-from mitmthrottle.policy.stages import Stage
-from mitmthrottle.policy.stall import Stall
 from mitmthrottle.policy.then import Then
-from mitmthrottle.policy.upload import Upload
 from mitmthrottle.policy.when import When
 
 __all__ = [
@@ -40,7 +40,6 @@ __all__ = [
     "Decision",
     "Delay",
     "Exchange",
-    "Fault",
     "HostIndex",
     "HostPattern",
     "Kind",
@@ -48,6 +47,7 @@ __all__ = [
     "Policy",
     "PolicyError",
     "Preset",
+    "Problem",
     "Quota",
     "RateLimit",
     "RequestLimit",

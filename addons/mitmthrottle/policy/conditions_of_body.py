@@ -7,12 +7,12 @@ from __future__ import annotations
 
 from typing import ClassVar
 
-from mitmthrottle.policy import units
-from mitmthrottle.policy.content import IN_PARTS, KINDS, mime_type, plain_head, type_of_part
+from mitmthrottle.policy.conditions.size import SizeRange
+from mitmthrottle.policy.detect.content import IN_PARTS, KINDS, mime_type, plain_head, type_of_part
 from mitmthrottle.policy.exchange import Exchange
 from mitmthrottle.policy.facts import ENCRYPTED, FIRST_BYTES, MORE_BYTES, NO, YES, Facts, listed
-from mitmthrottle.policy.pattern import compile_glob
-from mitmthrottle.policy.sizes import SizeRange
+from mitmthrottle.policy.language import units
+from mitmthrottle.policy.language.pattern import compile_glob
 
 
 class Content:

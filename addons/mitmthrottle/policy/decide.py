@@ -10,8 +10,7 @@ from __future__ import annotations
 from collections.abc import Iterable
 from dataclasses import dataclass
 
-from mitmthrottle.policy.clients import ClientMatch
-from mitmthrottle.policy.conditions import (
+from mitmthrottle.policy.bound import (
     Client,
     Condition,
     Header,
@@ -20,10 +19,11 @@ from mitmthrottle.policy.conditions import (
     Path,
     Shared,
 )
+from mitmthrottle.policy.conditions.client import ClientMatch
 from mitmthrottle.policy.conditions_of_body import Content, Size
 from mitmthrottle.policy.exchange import Exchange
 from mitmthrottle.policy.facts import FIRST_BYTES, NO, YES, Facts, listed
-from mitmthrottle.policy.hosts import HostIndex
+from mitmthrottle.policy.language.hosts import HostIndex
 from mitmthrottle.policy.schema import Policy, Rule
 
 # The order in which `explain` names the condition that failed, as documented.

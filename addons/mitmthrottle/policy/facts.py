@@ -8,7 +8,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Final
 
-from mitmthrottle.policy.content import Kind, classify, kind_by_type, needs_first_bytes
+from mitmthrottle.policy.detect.content import Kind, classify, kind_by_type, needs_first_bytes
 from mitmthrottle.policy.exchange import Exchange
 
 NO: Final = 0

@@ -1,7 +1,7 @@
-"""A policy file, read: a Policy, or every fault with its line and column.
+"""A policy file, read: a Policy, or every problem with its line and column.
 
 The one rule: whatever the file holds, the answer is a Policy or a PolicyError that lists all that
-is wrong with it, each with a remedy; never another exception, and never the first fault only.
+is wrong with it, each with a remedy; never another exception, and never the first problem only.
 """
 
 from __future__ import annotations
@@ -14,43 +14,43 @@ from typing import Any, Literal
 
 from pydantic import TypeAdapter, ValidationError
 
-from mitmthrottle.policy.clients import ClientMatch
-from mitmthrottle.policy.doubts import doubts
-from mitmthrottle.policy.faults import Fault, PolicyError
-from mitmthrottle.policy.fields import FROM_FILE, Host, OneOrManyOf
-from mitmthrottle.policy.files import NotRegular, read_regular
-from mitmthrottle.policy.groups import group_faults
-from mitmthrottle.policy.hosts import HostPattern
+from mitmthrottle.policy.advice.groups import group_problems
+from mitmthrottle.policy.advice.shadowed import Reach, unreachable
+from mitmthrottle.policy.advice.warnings import doubts
+from mitmthrottle.policy.conditions.client import ClientMatch
+from mitmthrottle.policy.effects.stages import Stage
+from mitmthrottle.policy.language.fields import FROM_FILE, Host, OneOrManyOf
+from mitmthrottle.policy.language.files import NotRegular, read_regular
+from mitmthrottle.policy.language.hosts import HostPattern
+from mitmthrottle.policy.language.problems import PolicyError, Problem
+from mitmthrottle.policy.language.yamltree import Node, Report, Step, read_tree
 from mitmthrottle.policy.messages import explain_error, place_of_error
-from mitmthrottle.policy.reach import Reach, unreachable
 from mitmthrottle.policy.schema import Policy, Rule
-from mitmthrottle.policy.stages import Stage
 from mitmthrottle.policy.then import TRACES
 from mitmthrottle.policy.trace import TRACE_SUFFIXES, read_trace
-from mitmthrottle.policy.yamltree import Node, Report, Step, read_tree
 
 LARGEST_FILE_BYTES = 8 * 2**20
-MOST_FAULTS = 100  # told of one file; each takes a search for what was meant
+MOST_PROBLEMS = 100  # told of one file; each takes a search for what was meant
 _STRANGE = re.compile("[^\t\n\r\x20-\x7e\x85\xa0-\ud7ff\ue000-\ufffd\U00010000-\U0010ffff]")
 _HOSTS: TypeAdapter[tuple[HostPattern, ...]] = TypeAdapter(OneOrManyOf[Host])
 _CLIENTS: TypeAdapter[tuple[ClientMatch, ...]] = TypeAdapter(OneOrManyOf[ClientMatch])
 
 
 def load_policy(path: Path | str) -> Policy:
-    """Read a policy file. PolicyError with all faults if it cannot be used."""
+    """Read a policy file. PolicyError with all problems if it cannot be used."""
     return load_policy_with_warnings(path)[0]
 
 
 def load_policy_with_warnings(
     path: Path | str, now: float | None = None
-) -> tuple[Policy, tuple[Fault, ...]]:
+) -> tuple[Policy, tuple[Problem, ...]]:
     """The same, and what is doubtful about it. `now` (Unix seconds) tells what is past."""
     name = str(path)
     return parse_policy_with_warnings(_decode(_bytes_of(Path(path), name), name), name, now)
 
 
 def parse_policy(text: str, file: str = "policy") -> Policy:
-    """Read a policy from its text; `file` is the name that faults carry.
+    """Read a policy from its text; `file` is the name that problems carry.
 
     The paths of traces are relative to the folder of `file`.
     """
@@ -59,7 +59,7 @@ def parse_policy(text: str, file: str = "policy") -> Policy:
 
 def parse_policy_with_warnings(
     text: str, file: str = "policy", now: float | None = None
-) -> tuple[Policy, tuple[Fault, ...]]:
+) -> tuple[Policy, tuple[Problem, ...]]:
     """The same, and what is doubtful about it. `now` (Unix seconds) tells what is past."""
     problems = _Problems(file)
     report = problems.add
@@ -73,7 +73,7 @@ def parse_policy_with_warnings(
         )
         raise problems.error()
     if len(text) > LARGEST_FILE_BYTES:
-        raise _fault(file, "larger than 8 MiB, which no policy is")
+        raise _problem(file, "larger than 8 MiB, which no policy is")
     root = read_tree(text, report)
     if root is None or root.keys is None:
         if not problems:
@@ -95,29 +95,29 @@ def _bytes_of(path: Path, name: str) -> bytes:
     try:
         raw = read_regular(path, LARGEST_FILE_BYTES + 1)
     except NotRegular as other:
-        raise _fault(
+        raise _problem(
             name, f"this is {other}, not a regular file: name a policy file, as `NAME.yaml`"
         ) from None
     except FileNotFoundError:
-        raise _fault(name, "no such file: check the path") from None
+        raise _problem(name, "no such file: check the path") from None
     except IsADirectoryError:
-        raise _fault(
+        raise _problem(
             name, "this is a directory: name a policy file in it, as `policies/NAME.yaml`"
         ) from None
     except (OSError, ValueError) as error:  # ValueError: a NUL in the path
         reason = getattr(error, "strerror", None) or str(error)
-        raise _fault(name, f"cannot be read: {reason}") from None
+        raise _problem(name, f"cannot be read: {reason}") from None
     if len(raw) > LARGEST_FILE_BYTES:
-        raise _fault(name, "larger than 8 MiB, which no policy is: did you name the wrong file?")
+        raise _problem(name, "larger than 8 MiB, which no policy is: did you name the wrong file?")
     return raw
 
 
 def _read_traces(
     root: Node, folder: Path, report: Report
-) -> tuple[dict[str, tuple[Stage, ...]], list[Fault]]:
-    """The stages of every trace that a rule names (none of one that has faults)."""
+) -> tuple[dict[str, tuple[Stage, ...]], list[Problem]]:
+    """The stages of every trace that a rule names (none of one that has problems)."""
     traces: dict[str, tuple[Stage, ...]] = {}
-    faults: list[Fault] = []
+    problems: list[Problem] = []
     for rule in root.find(("rules",)).items or ():
         then = (rule.keys or {}).get("then")
         given = (then[1].keys or {}).get("trace") if then else None
@@ -126,12 +126,12 @@ def _read_traces(
         text = given[1].data.strip()
         if text not in traces and text.lower().endswith(TRACE_SUFFIXES):
             traces[text], found = read_trace(folder / text, str(folder / text))
-            for fault in found:
-                if fault.line:
-                    faults.append(fault)
+            for problem in found:
+                if problem.line:
+                    problems.append(problem)
                 else:  # of the file as a whole: told where it is named
-                    report(given[1].line, given[1].column, f"`{text}`: {fault.message}")
-    return traces, faults
+                    report(given[1].line, given[1].column, f"`{text}`: {problem.message}")
+    return traces, problems
 
 
 def _check(root: Node, traces: dict[str, tuple[Stage, ...]], report: Report) -> Policy | None:
@@ -148,14 +148,14 @@ def _check(root: Node, traces: dict[str, tuple[Stage, ...]], report: Report) -> 
         for error in invalid.errors(include_url=False):
             loc, at_key = place_of_error(error)
             if not loc and error["type"] == "value_error":
-                continue  # names that do not resolve: group_faults says where
+                continue  # names that do not resolve: group_problems says where
             node = root.find(loc, key=at_key)
             if node.data is None:
                 continue  # said above
             report(node.line, node.column, partial(explain_error, error))
             if loc[:1] == ("rules",) and len(loc) > 1:
                 broken.add(loc[1])
-    for node, message in group_faults(root):
+    for node, message in group_problems(root):
         report(node.line, node.column, message)
     rules = root.find(("rules",)).items or []
     reaches = _of_policy(policy) if policy else _of_parts(root.data, broken, context)
@@ -227,22 +227,22 @@ def _rule_name(rules: list[Node], index: int) -> str:
 
 def _decode(raw: bytes, name: str) -> str:
     if raw.startswith((b"\xff\xfe", b"\xfe\xff")):
-        raise _fault(name, "this is UTF-16: save it as UTF-8")
+        raise _problem(name, "this is UTF-16: save it as UTF-8")
     try:
         return raw.decode("utf-8")
     except UnicodeDecodeError as error:
         before = raw[: error.start].decode("utf-8")
         line, column = _place_of(before, len(before))
         message = f"byte {error.start} (0x{raw[error.start]:02x}) is not UTF-8: save it as UTF-8"
-        raise PolicyError([Fault(name, line, column, message)]) from None
+        raise PolicyError([Problem(name, line, column, message)]) from None
 
 
 def _place_of(text: str, offset: int) -> tuple[int, int]:
     return text.count("\n", 0, offset) + 1, offset - (text.rfind("\n", 0, offset) + 1) + 1
 
 
-def _fault(name: str, message: str) -> PolicyError:
-    return PolicyError([Fault(name, 0, 0, message)])
+def _problem(name: str, message: str) -> PolicyError:
+    return PolicyError([Problem(name, 0, 0, message)])
 
 
 class _Problems:
@@ -263,19 +263,19 @@ class _Problems:
     def add(self, line: int, column: int, message: str | Callable[[], str]) -> None:
         self._first.setdefault((line, column), message)
 
-    def told(self) -> list[Fault]:
+    def told(self) -> list[Problem]:
         """By place; where there are too many, the last one says how many more."""
         places = sorted(self._first)
-        faults = []
-        for line, column in places[:MOST_FAULTS]:
+        problems = []
+        for line, column in places[:MOST_PROBLEMS]:
             message = self._first[line, column]
             text = message if isinstance(message, str) else message()
-            faults.append(Fault(self._file, line, column, text, self._severity))
-        more = len(places) - MOST_FAULTS
+            problems.append(Problem(self._file, line, column, text, self._severity))
+        more = len(places) - MOST_PROBLEMS
         if more > 0:
             text = f"and {more} more from here on: mend those above first"
-            faults.append(Fault(self._file, *places[MOST_FAULTS], text, self._severity))
-        return faults
+            problems.append(Problem(self._file, *places[MOST_PROBLEMS], text, self._severity))
+        return problems
 
-    def error(self, others: Iterable[Fault] = ()) -> PolicyError:
+    def error(self, others: Iterable[Problem] = ()) -> PolicyError:
         return PolicyError([*self.told(), *others])

@@ -9,20 +9,20 @@ from typing import Any
 
 from pydantic import BaseModel
 
-from mitmthrottle.policy.active import Active
-from mitmthrottle.policy.clients import ClientMatch
-from mitmthrottle.policy.cut import Cut
-from mitmthrottle.policy.delay import Delay
-from mitmthrottle.policy.fields import name_of_type
-from mitmthrottle.policy.limits import RateLimit
-from mitmthrottle.policy.quota import Quota
-from mitmthrottle.policy.requests import RequestLimit
+from mitmthrottle.policy.conditions.active import Active
+from mitmthrottle.policy.conditions.client import ClientMatch
+from mitmthrottle.policy.effects.cut import Cut
+from mitmthrottle.policy.effects.delay import Delay
+from mitmthrottle.policy.effects.quota import Quota
+from mitmthrottle.policy.effects.rate import RateLimit
+from mitmthrottle.policy.effects.requests import RequestLimit
+from mitmthrottle.policy.effects.stages import Stage
+from mitmthrottle.policy.effects.stall import Stall
+from mitmthrottle.policy.effects.upload import Upload
+from mitmthrottle.policy.language.fields import name_of_type
+from mitmthrottle.policy.language.units import did_you_mean
 from mitmthrottle.policy.schema import Defaults, Policy, Rule
-from mitmthrottle.policy.stages import Stage
-from mitmthrottle.policy.stall import Stall
 from mitmthrottle.policy.then import Then
-from mitmthrottle.policy.units import did_you_mean
-from mitmthrottle.policy.upload import Upload
 from mitmthrottle.policy.when import When
 
 type Loc = tuple[str | int, ...]

@@ -17,14 +17,14 @@ from pydantic import (
     model_validator,
 )
 
-from mitmthrottle.policy.clients import ClientMatch
-from mitmthrottle.policy.fields import Host, OneOrManyOf, Strict, name_of_type, parsed
-from mitmthrottle.policy.hosts import HostPattern
-from mitmthrottle.policy.limits import PERS, BurstField, PerField, RateLimit
-from mitmthrottle.policy.printing import print_yaml
-from mitmthrottle.policy.stages import Stage
+from mitmthrottle.policy.conditions.client import ClientMatch
+from mitmthrottle.policy.effects.rate import PERS, BurstField, PerField, RateLimit
+from mitmthrottle.policy.effects.stages import Stage
+from mitmthrottle.policy.effects.upload import Upload
+from mitmthrottle.policy.language.fields import Host, OneOrManyOf, Strict, name_of_type, parsed
+from mitmthrottle.policy.language.hosts import HostPattern
+from mitmthrottle.policy.language.printing import print_yaml
 from mitmthrottle.policy.then import Then
-from mitmthrottle.policy.upload import Upload
 from mitmthrottle.policy.when import When
 
 

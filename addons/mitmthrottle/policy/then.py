@@ -13,20 +13,20 @@ from typing import Annotated, Any, Literal, Self
 
 from pydantic import AfterValidator, Field, ValidationInfo, model_validator
 
-from mitmthrottle.policy import units
-from mitmthrottle.policy.block import BlockField, PassField
 from mitmthrottle.policy.conflicts import refuse_conflicts
-from mitmthrottle.policy.cut import Cut
-from mitmthrottle.policy.delay import DelayField
-from mitmthrottle.policy.fields import OneOrMany, Strict, parsed, word_of
-from mitmthrottle.policy.limits import AsField, BurstField, RateField, refuse_repeated
-from mitmthrottle.policy.presets import preset_name, presets
-from mitmthrottle.policy.quota import Quota
-from mitmthrottle.policy.requests import RequestsField
-from mitmthrottle.policy.stages import Stage, StagesField, Timeline
-from mitmthrottle.policy.stall import Stall
+from mitmthrottle.policy.effects.block import BlockField, PassField
+from mitmthrottle.policy.effects.cut import Cut
+from mitmthrottle.policy.effects.delay import DelayField
+from mitmthrottle.policy.effects.quota import Quota
+from mitmthrottle.policy.effects.rate import AsField, BurstField, RateField, refuse_repeated
+from mitmthrottle.policy.effects.requests import RequestsField
+from mitmthrottle.policy.effects.stages import Stage, StagesField, Timeline
+from mitmthrottle.policy.effects.stall import Stall
+from mitmthrottle.policy.effects.upload import Upload
+from mitmthrottle.policy.language import units
+from mitmthrottle.policy.language.fields import OneOrMany, Strict, parsed, word_of
+from mitmthrottle.policy.library.presets import preset_name, presets
 from mitmthrottle.policy.trace import TRACE_SUFFIXES, read_trace
-from mitmthrottle.policy.upload import Upload
 
 _BESIDE_BLOCK = ("delay", "quota", "upload")  # of a rule's own effects
 TRACES = "traces"  # key of the validation context: stages of each trace that was read already
@@ -185,7 +185,7 @@ def _stages_of(trace: str, info: ValidationInfo) -> tuple[Stage, ...]:
     known: dict[str, tuple[Stage, ...]] = (info.context or {}).get(TRACES, {})
     if trace in known:
         return known[trace]
-    stages, faults = read_trace(Path(trace), trace)
-    if faults:
-        raise ValueError(f"`{trace}` cannot be used: " + "; ".join(map(str, faults)))
+    stages, problems = read_trace(Path(trace), trace)
+    if problems:
+        raise ValueError(f"`{trace}` cannot be used: " + "; ".join(map(str, problems)))
     return stages

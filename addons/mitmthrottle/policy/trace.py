@@ -7,7 +7,7 @@ It holds until the next line; the last one as long as the one before it, then al
     0,5 Mbit/s
     1.5,800 kbit/s
 
-Whatever the file holds, the answer is stages, or faults with the CSV's own lines.
+Whatever the file holds, the answer is stages, or problems with the CSV's own lines.
 """
 
 from __future__ import annotations
@@ -16,15 +16,15 @@ import csv
 import math
 from pathlib import Path
 
-from mitmthrottle.policy.faults import Fault
-from mitmthrottle.policy.files import NotRegular, read_regular
-from mitmthrottle.policy.limits import RateLimit
-from mitmthrottle.policy.stages import Stage
-from mitmthrottle.policy.units import LONGEST_DURATION_S, parse_rate
+from mitmthrottle.policy.effects.rate import RateLimit
+from mitmthrottle.policy.effects.stages import Stage
+from mitmthrottle.policy.language.files import NotRegular, read_regular
+from mitmthrottle.policy.language.problems import Problem
+from mitmthrottle.policy.language.units import LONGEST_DURATION_S, parse_rate
 
 LARGEST_TRACE_BYTES = 8 * 2**20
 MOST_LINES = 20_000  # over five hours at one a second
-MOST_FAULTS = 20  # a file in another format has a fault in each line
+MOST_PROBLEMS = 20  # a file in another format has a problem in each line
 TRACE_SUFFIXES = (".csv", ".txt")
 HEADER = ["seconds", "rate"]
 
@@ -37,10 +37,10 @@ class _Refused(ValueError):
         super().__init__(message)
 
 
-def read_trace(path: Path, name: str) -> tuple[tuple[Stage, ...], tuple[Fault, ...]]:
-    """The stages that a CSV file says; none, with faults, if it cannot be used.
+def read_trace(path: Path, name: str) -> tuple[tuple[Stage, ...], tuple[Problem, ...]]:
+    """The stages that a CSV file says; none, with problems, if it cannot be used.
 
-    `name` is what faults call the file.
+    `name` is what problems call the file.
     """
     try:
         raw = read_regular(path, LARGEST_TRACE_BYTES + 1)
@@ -60,26 +60,26 @@ def read_trace(path: Path, name: str) -> tuple[tuple[Stage, ...], tuple[Fault, .
     return parse_trace(text, name)
 
 
-def parse_trace(text: str, name: str) -> tuple[tuple[Stage, ...], tuple[Fault, ...]]:
+def parse_trace(text: str, name: str) -> tuple[tuple[Stage, ...], tuple[Problem, ...]]:
     """The same, of a text."""
-    faults: list[Fault] = []
+    problems: list[Problem] = []
     points: list[tuple[float, float]] = []
     for number, line in enumerate(text.splitlines(), 1):
         if not line.strip() or line.lstrip().startswith("#"):
             continue
-        if len(points) + len(faults) >= MOST_LINES:
+        if len(points) + len(problems) >= MOST_LINES:
             return _failed(name, number, f"more than {MOST_LINES} lines: thin the trace out")
         try:
             cells = _cells(line)
-            if not points and not faults and [cell.strip().lower() for cell in cells] == HEADER:
+            if not points and not problems and [cell.strip().lower() for cell in cells] == HEADER:
                 continue
             points.append(_point(line, cells, points))
         except _Refused as refused:
-            faults.append(Fault(name, number, refused.column, str(refused)))
-            if len(faults) >= MOST_FAULTS:
+            problems.append(Problem(name, number, refused.column, str(refused)))
+            if len(problems) >= MOST_PROBLEMS:
                 break
-    if faults:
-        return (), tuple(faults)
+    if problems:
+        return (), tuple(problems)
     if len(points) < 2:
         return _failed(
             name, 1, "a trace needs two lines at least, as `0,5 Mbit/s` and `1,1 Mbit/s`"
@@ -133,5 +133,5 @@ def _stage(length_s: float, rate: float) -> Stage:
     return Stage.model_construct({"for_s", "rate"}, for_s=length_s, rate=(limit,))
 
 
-def _failed(name: str, line: int, message: str) -> tuple[tuple[Stage, ...], tuple[Fault, ...]]:
-    return (), (Fault(name, line, 1 if line else 0, message),)
+def _failed(name: str, line: int, message: str) -> tuple[tuple[Stage, ...], tuple[Problem, ...]]:
+    return (), (Problem(name, line, 1 if line else 0, message),)

@@ -23,11 +23,13 @@ from pydantic import (
 from pydantic.json_schema import JsonSchemaValue
 from pydantic_core import CoreSchema, core_schema
 
-from mitmthrottle.policy import units
-from mitmthrottle.policy.active import ActiveField
-from mitmthrottle.policy.clients import ClientMatch
-from mitmthrottle.policy.content import KINDS
-from mitmthrottle.policy.fields import (
+from mitmthrottle.policy.conditions.active import ActiveField
+from mitmthrottle.policy.conditions.client import ClientMatch
+from mitmthrottle.policy.conditions.share import Share
+from mitmthrottle.policy.conditions.size import SizeRange, refuse_everything
+from mitmthrottle.policy.detect.content import KINDS
+from mitmthrottle.policy.language import units
+from mitmthrottle.policy.language.fields import (
     FoldedPattern,
     HostOrGroup,
     Many,
@@ -39,8 +41,6 @@ from mitmthrottle.policy.fields import (
     parsed,
     word_of,
 )
-from mitmthrottle.policy.share import Share
-from mitmthrottle.policy.sizes import SizeRange, refuse_everything
 
 _TOKEN = re.compile(r"[A-Za-z0-9!#$%&'*+.^_`|~-]+")
 _KIND_SLIPS: dict[str, str] = {f"{kind}s": str(kind) for kind in KINDS} | {

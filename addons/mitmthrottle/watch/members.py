@@ -14,7 +14,7 @@ from typing import Annotated
 from pydantic import AfterValidator, ConfigDict, Field, TypeAdapter, ValidationError
 
 from mitmthrottle.pacing import Part
-from mitmthrottle.policy.outside import printable
+from mitmthrottle.policy.language.outside import printable
 from mitmthrottle.store import Names
 
 MOST_SHARES = 12

@@ -18,7 +18,7 @@ from mitmproxy import http
 
 from mitmthrottle.policy import Decision, Exchange, Policy, PolicyError, Rule, WhyNot
 from mitmthrottle.policy.exchange import plain_address
-from mitmthrottle.policy.outside import shown
+from mitmthrottle.policy.language.outside import shown
 from mitmthrottle.proxy.bodies.body import Body
 from mitmthrottle.proxy.record import Record
 from mitmthrottle.proxy.watcher import EndedBody, Watcher

@@ -12,7 +12,7 @@ from mitmproxy import command, flow, http, tcp
 
 from mitmthrottle.explain import as_text, explain
 from mitmthrottle.policy import Exchange, Policy
-from mitmthrottle.policy.units import format_duration, format_rate
+from mitmthrottle.policy.language.units import format_duration, format_rate
 from mitmthrottle.proxy.addon import Throttle
 from mitmthrottle.proxy.bodies.sniffing import FIRST_BYTES
 from mitmthrottle.proxy.facts import exchange_of

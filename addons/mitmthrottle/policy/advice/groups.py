@@ -1,0 +1,102 @@
+"""Names in a policy file that must agree: groups and rules.
+
+The one rule: a name used must exist, a name given must be used, and both are looked for in the
+data as written, so that a problem elsewhere in the file hides none of these.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from functools import partial
+from typing import Any
+
+from mitmthrottle.policy.language.hosts import is_group_word
+from mitmthrottle.policy.language.units import did_you_mean
+from mitmthrottle.policy.language.yamltree import Node
+
+MOST_SEARCHES = 10_000  # of a name among others, about 10 us each
+
+type Found = tuple[Node, str | Callable[[], str]]
+
+
+def group_problems(root: Node) -> Iterator[Found]:
+    """(where, message) of groups that do not exist or are not used, and names given twice."""
+    rules = root.find(("rules",)).items or []
+    yield from _repeated_names(rules)
+    yield from _mismatches(root, rules, "hosts", "host")
+    yield from _mismatches(root, rules, "clients", "client")
+
+
+def _repeated_names(rules: list[Node]) -> Iterator[Found]:
+    first: dict[Any, Node] = {}
+    for number, rule in enumerate(rules, 1):
+        given = (rule.keys or {}).get("name")
+        node = given[1] if given else rule
+        name = node.data if given else f"rule {number}"
+        if not isinstance(name, str):
+            continue
+        if name in first:
+            yield (
+                node,
+                f"two rules are named `{name}`, the other is at line {first[name].line}: "
+                "give each its own name",
+            )
+        first.setdefault(name, node)
+
+
+def _mismatches(root: Node, rules: list[Node], groups_key: str, when_key: str) -> Iterator[Found]:
+    defined = (root.keys or {}).get(groups_key)
+    groups = (defined[1].keys if defined else None) or {}
+    used: set[str] = set()
+    unknown = 0
+    for rule in rules:
+        for item in _items(rule, when_key):
+            name = item.data
+            if not isinstance(name, str) or not _is_name(name, when_key):
+                continue
+            used.add(name)
+            if name not in groups:
+                unknown += 1
+                yield (
+                    item,
+                    partial(_unknown, name, list(groups) if unknown < 100 else [], groups_key),
+                )
+    strays = sorted(used - set(groups))
+    searches = MOST_SEARCHES // (len(strays) + 1)
+    for name, (key, _) in groups.items():
+        if name in used:
+            continue
+        searches -= 1
+        # a near miss of an unknown name is surely that name, and has been said
+        if searches < 0 or not did_you_mean(name, strays):
+            yield (
+                key,
+                f"the group `{name}` of `{groups_key}` is never used: "
+                f"name it in a rule's `{when_key}`, or remove it",
+            )
+
+
+def _items(rule: Node, when_key: str) -> list[Node]:
+    when = (rule.keys or {}).get("when")
+    value = (when[1].keys or {}).get(when_key) if when else None
+    if value is None:
+        return []
+    return value[1].items if value[1].items is not None else [value[1]]
+
+
+def _is_name(text: str, when_key: str) -> bool:
+    if when_key == "host":
+        return is_group_word(text)
+    return "." not in text and ":" not in text
+
+
+def _unknown(name: str, groups: list[str], groups_key: str) -> str:
+    near = did_you_mean(name, groups)
+    if near:
+        return f"no group of `{groups_key}` is named `{name}`{near}"
+    if groups_key == "hosts":
+        return (
+            f"no group of `hosts` is named `{name}`: define it under `hosts`, or write "
+            f"`.{name}` for the host of that name, `{name}.com` for a longer one"
+        )
+    return f"no group of `clients` is named `{name}`: define it under `clients`"

@@ -1,0 +1,1 @@
+"""The effects of a rule, a module each."""
