@@ -13,8 +13,8 @@ from mitmthrottle.policy import (
     parse_policy_with_warnings,
     shipped_policies,
 )
-from mitmthrottle.policy.advice.substring_hosts import WELL_KNOWN, host_doubt
 from mitmthrottle.policy.language.hosts import HostPattern
+from mitmthrottle.policy.language.substring_hosts import WELL_KNOWN, substring_host
 
 NOW = datetime.fromisoformat("2026-01-01T00:00Z").timestamp()
 
@@ -178,12 +178,12 @@ def test_regexes_that_say_what_they_mean(regex: str) -> None:
         with pytest.raises(ValueError, match="needs a regular expression"):
             HostPattern.parse(regex)
         return
-    assert host_doubt(HostPattern.parse(regex)) is None
+    assert substring_host(HostPattern.parse(regex)) is None
 
 
 @pytest.mark.parametrize("regex", [r"~t.co", r"~t\.co", r"~.*t\.co", r"~T\.CO.*", r"~t\.co$"])
 def test_regexes_that_do_not(regex: str) -> None:
-    said = host_doubt(HostPattern.parse(regex))
+    said = substring_host(HostPattern.parse(regex))
     if regex.endswith("$"):
         assert said is None  # anchored, it is in no well-known name
     else:
@@ -194,7 +194,7 @@ def test_regexes_that_do_not(regex: str) -> None:
 def test_names_never_raise_doubts() -> None:
     for host in WELL_KNOWN:
         for pattern in (host, f".{host}", f"*.{host}"):
-            assert host_doubt(HostPattern.parse(pattern)) is None
+            assert substring_host(HostPattern.parse(pattern)) is None
 
 
 @pytest.mark.parametrize("path", shipped_policies(), ids=lambda path: path.stem)

@@ -11,9 +11,9 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from mitmthrottle.policy import PolicyError, Then, load_policy, parse_policy
+from mitmthrottle.policy.effects.stages import TRACES
 from mitmthrottle.policy.language.fields import FROM_FILE
-from mitmthrottle.policy.then import TRACES
-from mitmthrottle.policy.trace import MOST_LINES, parse_trace
+from mitmthrottle.policy.language.trace import MOST_LINES, parse_trace
 
 
 def then_of(**keys: Any) -> Then:

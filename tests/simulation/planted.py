@@ -56,16 +56,16 @@ PLANTS = (
     ),
     Plant(
         "a quota that is used up under way blocks",
-        "proxy.bodies.plan:Plan.in_force",
+        "policy.plan:Plan.in_force",
         "return replace(self, delay=None, block=None, starts=())",
         "return self",
         "a comment is added under a download within its quota",
     ),
     Plant(
         "within a quota the rest of the rule holds",
-        "proxy.bodies.plan:Plan.in_force",
-        "self, limits=NO_LIMITS, delay=None, stalls=None, cut_after_bytes=None,",
-        "self, limits=NO_LIMITS, delay=None,",
+        "policy.plan:Plan.in_force",
+        "return Plan(quota=self.quota, until_s=self.until_s)",
+        "return replace(self, limits=NO_LIMITS, delay=None, block=None, starts=())",
         "a cut within the quota",
     ),
     Plant(
@@ -119,7 +119,7 @@ PLANTS = (
     ),
     Plant(
         "the newest response sets everybody's rate",
-        "proxy.bodies.plan:_limits",
+        "policy.effects.rate:limits_of",
         'if rule.then.from_ == "response":',
         "if False:",
         "stages of each response, and a rate that is shared",

@@ -4,15 +4,18 @@ The one rule: no HTTP library, no event loop and no clock in here; whoever asks 
 `Exchange` (plain facts) and gets a `Decision`.
 """
 
+from mitmthrottle.policy.conditions import CONDITIONS
 from mitmthrottle.policy.conditions.active import Active
 from mitmthrottle.policy.conditions.share import Share, unit_interval
 from mitmthrottle.policy.decide import Decider, Decision, WhyNot
 from mitmthrottle.policy.detect.content import Kind, classify, needs_first_bytes, needs_more
 from mitmthrottle.policy.detect.sniff import FIRST_BYTES
+from mitmthrottle.policy.effects import EFFECTS, BodyPart
+from mitmthrottle.policy.effects.block import Block
 from mitmthrottle.policy.effects.cut import Cut
 from mitmthrottle.policy.effects.delay import Delay
 from mitmthrottle.policy.effects.quota import Quota
-from mitmthrottle.policy.effects.rate import Per, RateLimit
+from mitmthrottle.policy.effects.rate import NO_LIMITS, Limits, Per, RateLimit
 from mitmthrottle.policy.effects.requests import RequestLimit
 from mitmthrottle.policy.effects.stages import Stage
 from mitmthrottle.policy.effects.stall import Stall
@@ -28,13 +31,20 @@ from mitmthrottle.policy.load import (
     parse_policy,
     parse_policy_with_warnings,
 )
+from mitmthrottle.policy.plan import FREE, Plan, plan_for
 from mitmthrottle.policy.schema import Policy, Rule
 from mitmthrottle.policy.then import Then
 from mitmthrottle.policy.when import When
 
 __all__ = [
+    "CONDITIONS",
+    "EFFECTS",
     "FIRST_BYTES",
+    "FREE",
+    "NO_LIMITS",
     "Active",
+    "Block",
+    "BodyPart",
     "Cut",
     "Decider",
     "Decision",
@@ -43,7 +53,9 @@ __all__ = [
     "HostIndex",
     "HostPattern",
     "Kind",
+    "Limits",
     "Per",
+    "Plan",
     "Policy",
     "PolicyError",
     "Preset",
@@ -68,6 +80,7 @@ __all__ = [
     "normalise_host",
     "parse_policy",
     "parse_policy_with_warnings",
+    "plan_for",
     "presets",
     "shipped_policies",
     "unit_interval",

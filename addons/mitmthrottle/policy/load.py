@@ -16,9 +16,9 @@ from pydantic import TypeAdapter, ValidationError
 
 from mitmthrottle.policy.advice.groups import group_problems
 from mitmthrottle.policy.advice.shadowed import Reach, unreachable
-from mitmthrottle.policy.advice.warnings import doubts
+from mitmthrottle.policy.advice.warnings import warnings
 from mitmthrottle.policy.conditions.client import ClientMatch
-from mitmthrottle.policy.effects.stages import Stage
+from mitmthrottle.policy.effects import EFFECTS
 from mitmthrottle.policy.language.fields import FROM_FILE, Host, OneOrManyOf
 from mitmthrottle.policy.language.files import NotRegular, read_regular
 from mitmthrottle.policy.language.hosts import HostPattern
@@ -26,8 +26,6 @@ from mitmthrottle.policy.language.problems import PolicyError, Problem
 from mitmthrottle.policy.language.yamltree import Node, Report, Step, read_tree
 from mitmthrottle.policy.messages import explain_error, place_of_error
 from mitmthrottle.policy.schema import Policy, Rule
-from mitmthrottle.policy.then import TRACES
-from mitmthrottle.policy.trace import TRACE_SUFFIXES, read_trace
 
 LARGEST_FILE_BYTES = 8 * 2**20
 MOST_PROBLEMS = 100  # told of one file; each takes a search for what was meant
@@ -81,14 +79,14 @@ def parse_policy_with_warnings(
             what = "the file is empty" if empty else "this is no mapping (`key: value`)"
             report(1, 1, f"{what}: a policy begins with `version: 1`")
         raise problems.error()
-    traces, of_traces = _read_traces(root, Path(file).parent, report)
-    policy = _check(root, traces, report)
-    if policy is None or problems or of_traces:
-        raise problems.error(of_traces)
-    warnings = _Problems(file, "warning")
-    for node, message in doubts(policy, root, now):
-        warnings.add(node.line, node.column, message)
-    return policy, tuple(warnings.told())
+    read, of_files = _read_files(root, Path(file).parent, report)
+    policy = _check(root, read, report)
+    if policy is None or problems or of_files:
+        raise problems.error(of_files)
+    doubtful = _Problems(file, "warning")
+    for node, message in warnings(policy, root, now):
+        doubtful.add(node.line, node.column, message)
+    return policy, tuple(doubtful.told())
 
 
 def _bytes_of(path: Path, name: str) -> bytes:
@@ -112,36 +110,32 @@ def _bytes_of(path: Path, name: str) -> bytes:
     return raw
 
 
-def _read_traces(
+def _read_files(
     root: Node, folder: Path, report: Report
-) -> tuple[dict[str, tuple[Stage, ...]], list[Problem]]:
-    """The stages of every trace that a rule names (none of one that has problems)."""
-    traces: dict[str, tuple[Stage, ...]] = {}
+) -> tuple[dict[str, object], list[Problem]]:
+    """(what effects make of the files that rules name, problems in those)."""
+    thens = [
+        (rule.keys or {})["then"][1]
+        for rule in root.find(("rules",)).items or ()
+        if "then" in (rule.keys or {})
+    ]
+    read: dict[str, object] = {}
     problems: list[Problem] = []
-    for rule in root.find(("rules",)).items or ():
-        then = (rule.keys or {}).get("then")
-        given = (then[1].keys or {}).get("trace") if then else None
-        if given is None or not isinstance(given[1].data, str):
-            continue
-        text = given[1].data.strip()
-        if text not in traces and text.lower().endswith(TRACE_SUFFIXES):
-            traces[text], found = read_trace(folder / text, str(folder / text))
-            for problem in found:
-                if problem.line:
-                    problems.append(problem)
-                else:  # of the file as a whole: told where it is named
-                    report(given[1].line, given[1].column, f"`{text}`: {problem.message}")
-    return traces, problems
+    for effect in EFFECTS:
+        found, wrong = effect.read_files(thens, folder, report)
+        read |= found
+        problems += wrong
+    return read, problems
 
 
-def _check(root: Node, traces: dict[str, tuple[Stage, ...]], report: Report) -> Policy | None:
+def _check(root: Node, read: dict[str, object], report: Report) -> Policy | None:
     for key, value in root.walk():
         if value.data is None:
             what = f"`{key.data}` is empty" if key is not value else "this item is empty"
             report(key.line, key.column, f"{what}: give a value, or leave it out")
     policy: Policy | None = None
     broken: set[Step] = set()
-    context = {FROM_FILE: True, TRACES: traces}
+    context = {FROM_FILE: True, **read}
     try:
         policy = Policy.model_validate(root.data, context=context, by_alias=True, by_name=False)
     except ValidationError as invalid:
@@ -175,20 +169,22 @@ def _check(root: Node, traces: dict[str, tuple[Stage, ...]], report: Report) -> 
 
 def _of_policy(policy: Policy) -> Iterator[Reach]:
     for index, rule in enumerate(policy.rules):
-        yield _reach(index, rule, policy.hosts, policy.clients)
+        yield Reach(index, rule.when, {"hosts": policy.hosts, "clients": policy.clients})
 
 
 def _of_parts(data: dict[str, Any], broken: set[Step], context: Any) -> Iterator[Reach]:
     """What can be compared of a policy that is not valid as a whole."""
-    hosts = _valid_groups(data.get("hosts"), _HOSTS)
-    clients = _valid_groups(data.get("clients"), _CLIENTS)
+    groups = {
+        "hosts": _valid_groups(data.get("hosts"), _HOSTS),
+        "clients": _valid_groups(data.get("clients"), _CLIENTS),
+    }
     rules = data.get("rules")
     for index, raw in enumerate(rules if isinstance(rules, list) else ()):
         if index in broken:
             continue
         try:
             rule = Rule.model_validate(raw, context=context, by_alias=True, by_name=False)
-            yield _reach(index, rule, hosts, clients)
+            yield Reach(index, rule.when, groups)
         except (ValidationError, KeyError):  # KeyError: it uses a group that is broken
             continue
 
@@ -203,20 +199,6 @@ def _valid_groups(groups: object, adapter: TypeAdapter[Any]) -> dict[str, Any]:
         except ValidationError:
             continue
     return valid
-
-
-def _reach(index: int, rule: Rule, hosts: dict[str, Any], clients: dict[str, Any]) -> Reach:
-    def resolve(items: Any, groups: dict[str, Any]) -> tuple[Any, ...] | None:
-        if items is None:
-            return None
-        return tuple(
-            member
-            for item in items
-            for member in (groups[item] if isinstance(item, str) else (item,))
-        )
-
-    when = rule.when
-    return Reach(index, when, resolve(when.host, hosts), resolve(when.client, clients))
 
 
 def _rule_name(rules: list[Node], index: int) -> str:

@@ -17,6 +17,7 @@ from pydantic import (
     model_validator,
 )
 
+from mitmthrottle.policy.conditions import CONDITIONS
 from mitmthrottle.policy.conditions.client import ClientMatch
 from mitmthrottle.policy.effects.rate import PERS, BurstField, PerField, RateLimit
 from mitmthrottle.policy.effects.stages import Stage
@@ -183,14 +184,14 @@ class Policy(Strict):
             if rule.name in names:
                 raise ValueError(f"two rules are named `{rule.name}`: give each its own name")
             names.add(rule.name)
-            for host in rule.when.host or ():
-                if isinstance(host, str) and host not in self.hosts:
-                    raise ValueError(f"rule `{rule.name}`: no group of `hosts` is named `{host}`")
-            for client in rule.when.client or ():
-                if isinstance(client, str) and client not in self.clients:
-                    raise ValueError(
-                        f"rule `{rule.name}`: no group of `clients` is named `{client}`"
-                    )
+            for condition in CONDITIONS:
+                groups = getattr(self, condition.groups) if condition.groups else {}
+                for value in (condition.groups and getattr(rule.when, condition.key)) or ():
+                    if isinstance(value, str) and value not in groups:
+                        raise ValueError(
+                            f"rule `{rule.name}`: no group of `{condition.groups}` is named "
+                            f"`{value}`"
+                        )
 
     def host_patterns(self, rule: Rule) -> tuple[HostPattern, ...] | None:
         """The host patterns of a rule, groups resolved; None without a host condition."""

@@ -20,12 +20,21 @@ from mitmproxy.flow import Flow
 from mitmproxy.proxy import context, layer
 
 from mitmthrottle.pacing import Budget, Quotas, Schedule, Shared, piece_s
-from mitmthrottle.policy import Decider, Decision, Exchange, Policy, Rule, needs_more
+from mitmthrottle.policy import (
+    Block,
+    BodyPart,
+    Decider,
+    Decision,
+    Exchange,
+    Plan,
+    Policy,
+    Rule,
+    needs_more,
+)
 from mitmthrottle.store import Address, Down, Store
 
 from . import block
 from .bodies.body import Body
-from .bodies.plan import Block, Part, Plan
 from .bodies.sniffing import Sniffing
 from .bodies.starts import StartLimits
 from .connections import Connections
@@ -262,7 +271,12 @@ class Engine:
         return self._both_ways("websocket-down", "websocket-up", ctx, exchange, flow)
 
     def _both_ways(
-        self, down: Part, up: Part, ctx: context.Context, exchange: Exchange, flow: Flow | None
+        self,
+        down: BodyPart,
+        up: BodyPart,
+        ctx: context.Context,
+        exchange: Exchange,
+        flow: Flow | None,
     ) -> list[Body]:
         rule = self.decide(exchange).rule
         if rule is None or rule.then.pass_ or self.connections.handler_of(ctx.client) is None:
@@ -280,7 +294,7 @@ class Engine:
             body.follow(rule)
         return bodies
 
-    def _body(self, part: Part, flow: http.HTTPFlow, exchange: Exchange) -> Body:
+    def _body(self, part: BodyPart, flow: http.HTTPFlow, exchange: Exchange) -> Body:
         client_id = flow.client_conn.id
         return Body(self, part, exchange, client_id=client_id, flow=flow, flow_id=flow.id)
 

@@ -92,7 +92,7 @@ def shares(parts: Iterable[Part], names: Names) -> tuple[Share, ...]:
 
 
 def _share(key: tuple[Hashable, ...], parts: list[Part], names: Names) -> Share:
-    """`key` is of bodies/plan.py: whose limit, its number, `per`."""
+    """`key` is of bodies/budgets.py: whose limit, its number, `per`."""
     owner, index, per = key
     upload = isinstance(owner, tuple) and owner[1] == "upload"
     rule = owner[0] if isinstance(owner, tuple) else owner

@@ -10,7 +10,7 @@ from collections.abc import Callable, Iterator
 from functools import partial
 from typing import Any
 
-from mitmthrottle.policy.language.hosts import is_group_word
+from mitmthrottle.policy.conditions import CONDITIONS, Condition
 from mitmthrottle.policy.language.units import did_you_mean
 from mitmthrottle.policy.language.yamltree import Node
 
@@ -23,8 +23,9 @@ def group_problems(root: Node) -> Iterator[Found]:
     """(where, message) of groups that do not exist or are not used, and names given twice."""
     rules = root.find(("rules",)).items or []
     yield from _repeated_names(rules)
-    yield from _mismatches(root, rules, "hosts", "host")
-    yield from _mismatches(root, rules, "clients", "client")
+    for condition in CONDITIONS:
+        if condition.groups:
+            yield from _mismatches(root, rules, condition)
 
 
 def _repeated_names(rules: list[Node]) -> Iterator[Found]:
@@ -44,7 +45,8 @@ def _repeated_names(rules: list[Node]) -> Iterator[Found]:
         first.setdefault(name, node)
 
 
-def _mismatches(root: Node, rules: list[Node], groups_key: str, when_key: str) -> Iterator[Found]:
+def _mismatches(root: Node, rules: list[Node], condition: Condition) -> Iterator[Found]:
+    groups_key, when_key = condition.groups, condition.key
     defined = (root.keys or {}).get(groups_key)
     groups = (defined[1].keys if defined else None) or {}
     used: set[str] = set()
@@ -52,14 +54,14 @@ def _mismatches(root: Node, rules: list[Node], groups_key: str, when_key: str) -
     for rule in rules:
         for item in _items(rule, when_key):
             name = item.data
-            if not isinstance(name, str) or not _is_name(name, when_key):
+            if not isinstance(name, str) or not condition.is_group(name):
                 continue
             used.add(name)
             if name not in groups:
                 unknown += 1
                 yield (
                     item,
-                    partial(_unknown, name, list(groups) if unknown < 100 else [], groups_key),
+                    partial(_unknown, name, list(groups) if unknown < 100 else [], condition),
                 )
     strays = sorted(used - set(groups))
     searches = MOST_SEARCHES // (len(strays) + 1)
@@ -84,19 +86,8 @@ def _items(rule: Node, when_key: str) -> list[Node]:
     return value[1].items if value[1].items is not None else [value[1]]
 
 
-def _is_name(text: str, when_key: str) -> bool:
-    if when_key == "host":
-        return is_group_word(text)
-    return "." not in text and ":" not in text
-
-
-def _unknown(name: str, groups: list[str], groups_key: str) -> str:
+def _unknown(name: str, groups: list[str], condition: Condition) -> str:
     near = did_you_mean(name, groups)
-    if near:
-        return f"no group of `{groups_key}` is named `{name}`{near}"
-    if groups_key == "hosts":
-        return (
-            f"no group of `hosts` is named `{name}`: define it under `hosts`, or write "
-            f"`.{name}` for the host of that name, `{name}.com` for a longer one"
-        )
-    return f"no group of `clients` is named `{name}`: define it under `clients`"
+    return f"no group of `{condition.groups}` is named `{name}`" + (
+        near or f": {condition.define(name)}"
+    )

@@ -9,15 +9,19 @@ Every span holds its beginning and not its end.
 from __future__ import annotations
 
 import re
+from collections.abc import Iterator
 from dataclasses import dataclass
 from datetime import datetime
 from typing import Annotated, Any, Self
 
 from pydantic import AfterValidator, Field, PlainSerializer, model_validator
 
+from mitmthrottle.policy.conditions import Bound, Condition, Warned, among, register
+from mitmthrottle.policy.facts import NO, YES, Facts, listed
 from mitmthrottle.policy.language import units
-from mitmthrottle.policy.language.fields import Many, OneOrMany, Seconds, Strict, parsed
-from mitmthrottle.policy.language.zones import parse_moment, parse_zone, wall_clock
+from mitmthrottle.policy.language.fields import Many, OneOrMany, Seconds, Strict, ZoneField, parsed
+from mitmthrottle.policy.language.yamltree import Spot
+from mitmthrottle.policy.language.zones import parse_moment, wall_clock
 
 DAYS = ("mon", "tue", "wed", "thu", "fri", "sat", "sun")
 _LONG_DAYS = ("monday", "tuesday", "wednesday", "thursday", "friday", "saturday", "sunday")
@@ -80,7 +84,6 @@ class Hours:
 
 _days = parsed(DaySpan.parse, "a day or a span of days", "mon-fri")
 _hours = parsed(Hours.parse, "a span of the day", "08:00-16:00")
-_zone = parsed(parse_zone, "the name of a time zone", "Europe/Moscow")
 _moment = parsed(parse_moment, "a moment with its zone", "2021-03-10T10:00+03:00")
 _moment_text = PlainSerializer(lambda moment: moment.isoformat())
 
@@ -93,7 +96,6 @@ def _some_time(length_s: float) -> float:
 
 type DayItem = Annotated[DaySpan, _days[0], _days[1], _days[2]]
 type HoursItem = Annotated[Hours, _hours[0], _hours[1], _hours[2]]
-ZoneField = Annotated[str, _zone[0], _zone[2]]
 MomentField = Annotated[datetime, _moment[0], _moment_text, _moment[2]]
 LengthField = Annotated[Seconds, AfterValidator(_some_time)]
 
@@ -187,3 +189,50 @@ def _day(word: str, text: str) -> int:
 
 def _clock(minute: int) -> str:
     return f"{minute // 60:02}:{minute % 60:02}"
+
+
+class InForce(Bound):
+    """`active`: the time at which the question is asked."""
+
+    __slots__ = ("_spans",)
+
+    def __init__(self, spans: tuple[Active, ...]) -> None:
+        self._spans = spans
+
+    def test(self, facts: Facts) -> int:
+        time, elapsed_s = facts.exchange.time, facts.exchange.elapsed_s
+        return YES if any(span.holds(time, elapsed_s) for span in self._spans) else NO
+
+    def why(self, facts: Facts) -> str:
+        exchange, wanted = facts.exchange, [span.describe() for span in self._spans]
+        clock = wall_clock(exchange.time, self._spans[0].tz)
+        return (
+            f"it is {clock:%a %Y-%m-%d %H:%M %Z}, {units.format_duration(exchange.elapsed_s)} "
+            f"after the start, not {listed(wanted)}"
+        )
+
+
+@register
+class ActiveCondition(Condition):
+    """`active`."""
+
+    key = "active"
+    type = ActiveField | None
+    place = 120
+    cost = 60
+    help = "when: days and hours, from and until, after and for"
+    example = "{active: {days: mon-fri, hours: 08:00-16:00}}"
+
+    def bind(self, value: Any, policy: Any, rule: Any) -> Bound:
+        return InForce(value)
+
+    def covers(self, mine: Any, its: Any) -> bool:
+        return among(its, mine)
+
+    def warnings(self, value: Any, spot: Spot, now: float | None) -> Iterator[Warned]:
+        if now is not None and all(span.over(now) for span in value):
+            yield (
+                spot.node(),
+                "this is over, so the rule never matches: remove it, or count from the policy's "
+                "start as in `{after: 60 s, for: 5 min}`",
+            )

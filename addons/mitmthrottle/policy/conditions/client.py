@@ -7,14 +7,31 @@ of. An IPv4 address that arrives mapped into IPv6 is that IPv4 address.
 from __future__ import annotations
 
 import ipaddress
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 from typing import Annotated, Any, Self
 
-from pydantic import model_validator
+from pydantic import (
+    GetCoreSchemaHandler,
+    GetJsonSchemaHandler,
+    ValidatorFunctionWrapHandler,
+    model_validator,
+)
+from pydantic.json_schema import JsonSchemaValue
+from pydantic_core import CoreSchema, core_schema
 
+from mitmthrottle.policy.conditions import Bound, Condition, all_within, register, resolved
 from mitmthrottle.policy.detect.devices import DEVICES, LONGEST_AGENT, Device, device_of
-from mitmthrottle.policy.exchange import plain_address
-from mitmthrottle.policy.language.fields import FoldedPattern, Many, Strict, parsed, word_of
+from mitmthrottle.policy.exchange import Exchange, plain_address
+from mitmthrottle.policy.facts import ENCRYPTED, NO, YES, Facts, listed
+from mitmthrottle.policy.language.fields import (
+    FoldedPattern,
+    Many,
+    Strict,
+    name_of_type,
+    parsed,
+    word_of,
+)
 
 Network = ipaddress.IPv4Network | ipaddress.IPv6Network
 
@@ -75,10 +92,10 @@ class ClientMatch(Strict):
     def covers(self, other: Self) -> bool:
         """True only when it is certain that each client of `other` is one of these."""
         return (
-            _all_within(other.address, self.address, _network_within)
-            and _all_within(other.device, self.device, lambda a, b: bool(a == b))
-            and _all_within(other.user_agent, self.user_agent, lambda a, b: bool(b.covers(a)))
-            and _all_within(other.user, self.user, lambda a, b: bool(a == b))
+            _covers(other.address, self.address, _network_within)
+            and _covers(other.device, self.device, lambda a, b: bool(a == b))
+            and _covers(other.user_agent, self.user_agent, lambda a, b: bool(b.covers(a)))
+            and _covers(other.user, self.user, lambda a, b: bool(a == b))
         )
 
 
@@ -124,8 +141,111 @@ def _network_within(inner: Network, outer: Network) -> bool:
     return False
 
 
-def _all_within(inner: tuple[Any, ...] | None, outer: tuple[Any, ...] | None, within: Any) -> bool:
-    """Whether each of `inner` lies within one of `outer`; None is everything."""
-    if outer is None:
-        return True
-    return inner is not None and all(any(within(a, b) for b in outer) for a in inner)
+def _covers(inner: tuple[Any, ...] | None, outer: tuple[Any, ...] | None, within: Any) -> bool:
+    return outer is None or all_within(inner, outer, within)
+
+
+def _client_plain(client: ClientMatch | str) -> object:
+    if isinstance(client, str):
+        return client
+    return client.model_dump(by_alias=True, exclude_unset=True)
+
+
+@dataclass(frozen=True)
+class ClientOrGroupName:
+    """Annotation: text names a group of `clients`, a mapping is a condition of its own."""
+
+    def __get_pydantic_core_schema__(
+        self, source: Any, handler: GetCoreSchemaHandler
+    ) -> CoreSchema:
+        return core_schema.no_info_wrap_validator_function(
+            self._validate,
+            handler.generate_schema(ClientMatch),
+            serialization=core_schema.plain_serializer_function_ser_schema(_client_plain),
+        )
+
+    def __get_pydantic_json_schema__(
+        self, schema: CoreSchema, handler: GetJsonSchemaHandler
+    ) -> JsonSchemaValue:
+        return {"anyOf": [{"type": "string", "description": "a group's name"}, handler(schema)]}
+
+    @staticmethod
+    def _validate(value: object, handler: ValidatorFunctionWrapHandler) -> object:
+        if isinstance(value, str):
+            if "." in value or ":" in value:
+                raise ValueError(
+                    f"`{value}` is no group of `clients`: did you mean `{{address: {value}}}`?"
+                )
+            return value
+        if not isinstance(value, dict | ClientMatch):
+            raise ValueError(
+                f"must be a group's name or a mapping as `{{device: mobile}}`, "
+                f"not {name_of_type(value)}"
+            )
+        return handler(value)
+
+
+type ClientOrGroup = Annotated[ClientMatch | str, ClientOrGroupName()]
+
+
+class Client(Bound):
+    __slots__ = ("_matches", "_names")
+
+    def __init__(self, matches: tuple[ClientMatch, ...], names: Sequence[str]) -> None:
+        self._matches = matches
+        self._names = names
+
+    def test(self, facts: Facts) -> int:
+        exchange = facts.exchange
+        headers = None if exchange.opaque else exchange.request_headers
+        for match in self._matches:
+            if matches_client(match, exchange.client_address, exchange.user, headers) is None:
+                return YES
+        return NO
+
+    def why(self, facts: Facts) -> str:
+        exchange = facts.exchange
+        headers = None if exchange.opaque else exchange.request_headers
+        keys = {
+            matches_client(match, exchange.client_address, exchange.user, headers) or ""
+            for match in self._matches
+        }
+        return f"the client is not {listed(self._names)}: " + ", ".join(
+            self._said(key, exchange) for key in sorted(keys)
+        )
+
+    @staticmethod
+    def _said(key: str, exchange: Exchange) -> str:
+        """What an exchange says about one key of a client condition."""
+        if key == "address":
+            return f"its address is {exchange.client_address or 'unknown'}"
+        if key == "user":
+            return f"its proxy user is {exchange.user or 'unknown'}"
+        if exchange.opaque:
+            return ENCRYPTED
+        if key == "user_agent":
+            return f"its User-Agent is `{exchange.request_headers.get('user-agent', '')[:80]}`"
+        return f"its device is {device_of(exchange.request_headers) or 'unknown'}"
+
+
+@register
+class ClientCondition(Condition):
+    """`client`."""
+
+    key = "client"
+    type = Many[ClientOrGroup]
+    place = 90
+    cost = 90
+    help = "by address, device, user_agent or user; or a group"
+    example = "{client: {device: mobile}}"
+    groups = "clients"
+
+    def bind(self, value: Any, policy: Any, rule: Any) -> Bound:
+        names = [each if isinstance(each, str) else "the one asked for" for each in value]
+        return Client(resolved(value, policy.clients), names)
+
+    def is_group(self, text: str) -> bool:
+        return "." not in text and ":" not in text
+
+    def covers(self, mine: Any, its: Any) -> bool:
+        return all_within(its, mine, lambda narrow, wide: bool(wide.covers(narrow)))

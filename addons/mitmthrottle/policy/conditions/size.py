@@ -9,8 +9,15 @@ from __future__ import annotations
 
 import re
 from dataclasses import dataclass
+from typing import Annotated, Any
 
+from pydantic import AfterValidator
+
+from mitmthrottle.policy.conditions import Bound, Condition, all_within, register
+from mitmthrottle.policy.exchange import Exchange
+from mitmthrottle.policy.facts import ENCRYPTED, MORE_BYTES, NO, YES, Facts, listed
 from mitmthrottle.policy.language import units
+from mitmthrottle.policy.language.fields import Many, parsed
 
 _PART = re.compile(r"\s*(>=|<=|>|<|==|=|≥|≤)?\s*(.*?)\s*")
 _NO_LIMIT = units.HIGHEST_SIZE_BYTES * 2
@@ -77,3 +84,75 @@ def refuse_everything(ranges: tuple[SizeRange, ...] | None) -> tuple[SizeRange, 
             )
         end = max(end, part.highest)
     return ranges
+
+
+_size_item = parsed(SizeRange.parse, "a comparison with a size", ">= 100 KiB")
+
+type SizeItem = Annotated[SizeRange, _size_item[0], _size_item[1], _size_item[2]]
+
+
+class Size(Bound):
+    of_response = True
+    __slots__ = ("_ranges",)
+
+    def __init__(self, ranges: tuple[SizeRange, ...]) -> None:
+        self._ranges = ranges
+
+    def test(self, facts: Facts) -> int:
+        exchange = facts.exchange
+        if exchange.opaque:
+            return NO
+        size = _size_of(exchange)
+        if size is not None:
+            return YES if any(part.contains(size) for part in self._ranges) else NO
+        undecided = NO
+        for part in self._ranges:
+            if part.highest is None and exchange.seen >= part.lowest:
+                return YES
+            if part.highest is None or exchange.seen <= part.highest:
+                undecided = MORE_BYTES
+        return undecided
+
+    def step(self, seen: int) -> int | None:
+        """The least number of seen bytes at which this holds; None if only the end can tell."""
+        ahead = [
+            part.lowest for part in self._ranges if part.highest is None and part.lowest > seen
+        ]
+        return min(ahead, default=None)
+
+    def why(self, facts: Facts) -> str:
+        exchange = facts.exchange
+        if exchange.opaque:
+            return ENCRYPTED
+        wanted = listed([part.text for part in self._ranges])
+        size = _size_of(exchange)
+        if size is None:
+            return (
+                f"size is not known: {units.format_size(exchange.seen)} seen so far, "
+                f"asked for {wanted}"
+            )
+        return f"size {units.format_size(size)} ({size} bytes) is not {wanted}"
+
+
+def _size_of(exchange: Exchange) -> int | None:
+    if exchange.size is not None:
+        return exchange.size
+    return exchange.seen if exchange.complete else None
+
+
+@register
+class SizeCondition(Condition):
+    """`size`."""
+
+    key = "size"
+    type = Annotated[Many[SizeItem], AfterValidator(refuse_everything)]
+    place = 80
+    cost = 50
+    help = "of the body: `>= 100 KiB`, `>= 1 MB, < 2 MB`"
+    example = '{size: ">= 100 KiB"}'
+
+    def bind(self, value: Any, policy: Any, rule: Any) -> Bound:
+        return Size(value)
+
+    def covers(self, mine: Any, its: Any) -> bool:
+        return all_within(its, mine, lambda narrow, wide: bool(wide.covers(narrow)))

@@ -1,14 +1,16 @@
-"""The `block` and the `pass` of a rule: no body at all, or all of it untouched.
+"""The `block` of a rule: no body at all.
 
 The one rule: a status is one that says no (400 to 599), so that no block looks like success.
 """
 
 from __future__ import annotations
 
-from typing import Annotated, Literal
+from collections.abc import Iterator
+from typing import Annotated, Any, ClassVar, Literal
 
 from pydantic import PlainValidator, WithJsonSchema
 
+from mitmthrottle.policy.effects import BodyPart, Effect, Key, register
 from mitmthrottle.policy.language import units
 from mitmthrottle.policy.language.fields import name_of_type
 
@@ -28,12 +30,6 @@ def _block(value: object) -> Block:
     )
 
 
-def _pass(value: object) -> bool:
-    if value is not True:
-        raise ValueError(f"can only be `true`, not {name_of_type(value)}: or leave it out")
-    return True
-
-
 BlockField = Annotated[
     Block,
     PlainValidator(_block),
@@ -46,4 +42,44 @@ BlockField = Annotated[
         }
     ),
 ]
-PassField = Annotated[bool, PlainValidator(_pass), WithJsonSchema({"const": True})]
+
+
+@register
+class BlockEffect(Effect):
+    """`block`."""
+
+    keys: ClassVar = {
+        "block": Key(
+            BlockField | None,
+            None,
+            "a status from 400 to 599, `reset` or `timeout`",
+            homes=("then", "stage"),
+        )
+    }
+    place = 60
+    example = "{block: 451}"
+    beside_block = True
+    in_stages = "after"
+
+    def describe(self, part: Any) -> Iterator[str]:
+        yield f"block {part.block}"
+
+    def explain(self, part: Any) -> dict[str, Any]:
+        return {"block": part.block}
+
+    def conflicts(self, part: Any) -> Iterator[str]:
+        # with stages, what the rule itself says of its body holds in those that do not block
+        if part.block is None or getattr(part, "stages", None):
+            return
+        written = set(part.given_keys())
+        for effect in part.table:
+            keys = {key.alias or name for name, key in effect.keys.items()}
+            if effect.to_body and written & keys:
+                yield (
+                    f"`block` sends no body that a `{effect.key}` could {effect.to_body}: "
+                    "keep one of them"
+                )
+
+    def plan(self, then: Any, body: BodyPart, rule: Any) -> dict[str, Any]:
+        # whether the exchange of an upload is blocked is asked of the response
+        return {} if body == "upload" else {"block": then.block}

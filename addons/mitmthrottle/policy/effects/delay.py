@@ -15,8 +15,8 @@ from __future__ import annotations
 import itertools
 import math
 import random
-from collections.abc import Callable
-from typing import Annotated, Literal, Self
+from collections.abc import Callable, Iterator
+from typing import Annotated, Any, ClassVar, Literal, Self
 
 from pydantic import (
     Field,
@@ -27,6 +27,7 @@ from pydantic import (
     model_validator,
 )
 
+from mitmthrottle.policy.effects import BodyPart, Effect, Key, register
 from mitmthrottle.policy.language import units
 from mitmthrottle.policy.language.fields import (
     DURATION_TEXT,
@@ -203,3 +204,37 @@ def _inverse(points: tuple[tuple[float, float], ...], share: float) -> float:
 
 
 DelayField = Annotated[Delay, Short("mean", DURATION_TEXT)]
+
+
+@register
+class DelayEffect(Effect):
+    """`delay`."""
+
+    keys: ClassVar = {
+        "delay": Key(
+            DelayField | None, None, "before the first byte", homes=("then", "stage", "upload")
+        )
+    }
+    place = 30
+    example = "{delay: {mean: 300 ms, jitter: 80 ms}}"
+    beside_block = True
+
+    def describe(self, part: Any) -> Iterator[str]:
+        yield f"delay {part.delay.describe()}"
+
+    def explain(self, part: Any) -> dict[str, Any]:
+        delay: Delay = part.delay
+        if delay.percentiles is not None:
+            points = ({"share": share, "delay_s": time} for share, time in delay.percentiles)
+            return {"delay": {"percentiles": list(points)}}
+        return {
+            "delay": {
+                "mean_s": delay.mean_s,
+                "jitter_s": delay.jitter_s,
+                "distribution": delay.distribution if delay.jitter_s else None,
+            }
+        }
+
+    def plan(self, then: Any, body: BodyPart, rule: Any) -> dict[str, Any]:
+        # the answer to a WebSocket's handshake has had its delay already
+        return {"delay": then.delay} if body in ("response", "relay-down") else {}

@@ -7,18 +7,20 @@ which period a moment is in. Calendar periods begin when the clock of `tz` says 
 from __future__ import annotations
 
 import math
+from collections.abc import Iterator
 from datetime import timedelta
-from typing import Annotated, Any, Literal, Self
+from typing import Annotated, Any, ClassVar, Literal, Self
 
 from pydantic import Field, PlainSerializer, PlainValidator, WithJsonSchema, model_validator
 
-from mitmthrottle.policy.conditions.active import ZoneField
+from mitmthrottle.policy.effects import BodyPart, Effect, Key, register
 from mitmthrottle.policy.effects.rate import PerField
 from mitmthrottle.policy.language import units
 from mitmthrottle.policy.language.fields import (
     DURATION_TEXT,
     Bytes,
     Strict,
+    ZoneField,
     is_number,
     name_of_type,
 )
@@ -111,3 +113,35 @@ class Quota(Strict):
         """`500 MiB free per client every day`."""
         text = f"{units.format_size(self.free_bytes)} free per {self.per}"
         return text if self.every is None else f"{text} every {_every_text(self.every)}"
+
+
+@register
+class QuotaEffect(Effect):
+    """`quota`."""
+
+    keys: ClassVar = {
+        "quota": Key(Quota | None, None, "so much at full speed, then the other effects")
+    }
+    place = 80
+    words_place = 130
+    example = "{quota: {free: 500 MiB, every: day}, rate: 128 kbit/s}"
+    acts = False
+    beside_block = True
+    missing: ClassVar = {"free": "free: 500 MiB"}
+
+    def describe(self, part: Any) -> Iterator[str]:
+        yield f"after {part.quota.describe()}"
+
+    def explain(self, part: Any) -> dict[str, Any]:
+        quota: Quota = part.quota
+        return {"quota": {"free_bytes": quota.free_bytes, "per": quota.per, "every": quota.every}}
+
+    def conflicts(self, part: Any) -> Iterator[str]:
+        if part.given() == [self]:
+            yield (
+                "`quota` says when the rule's other effects begin, and there are none: "
+                "add `rate: 128 kbit/s`"
+            )
+
+    def plan(self, then: Any, body: BodyPart, rule: Any) -> dict[str, Any]:
+        return {"quota": then.quota}

@@ -7,11 +7,13 @@ refused. Several limits nest, as rates do.
 from __future__ import annotations
 
 import re
+from collections.abc import Iterator
 from dataclasses import dataclass
-from typing import Annotated, Any
+from typing import Annotated, Any, ClassVar
 
 from pydantic import AfterValidator, PlainValidator
 
+from mitmthrottle.policy.effects import BodyPart, Effect, Key, register
 from mitmthrottle.policy.effects.rate import Per, PerField
 from mitmthrottle.policy.language import units
 from mitmthrottle.policy.language.fields import (
@@ -115,3 +117,39 @@ RequestsField = Annotated[
     AfterValidator(_refuse_repeated),
     OneOrMany(),
 ]
+
+
+@register
+class RequestsEffect(Effect):
+    """`requests`."""
+
+    keys: ClassVar = {
+        "requests": Key(
+            RequestsField, (), "how many responses may start: `10 / min`; the others wait"
+        )
+    }
+    place = 70
+    example = "{requests: 10 / min}"
+    missing: ClassVar = {"limit": "limit: 10 / min"}
+
+    def describe(self, part: Any) -> Iterator[str]:
+        for limit in part.requests:
+            yield f"{limit.describe()} may start"
+
+    def explain(self, part: Any) -> dict[str, Any]:
+        return {
+            "requests": [
+                {"count": limit.count, "period_s": limit.period_s, "per": limit.per}
+                for limit in part.requests
+            ]
+        }
+
+    def conflicts(self, part: Any) -> Iterator[str]:
+        if part.requests and part.block is not None:
+            yield (
+                "`requests` would make a response wait for its turn only to be blocked: "
+                "keep one of the two"
+            )
+
+    def plan(self, then: Any, body: BodyPart, rule: Any) -> dict[str, Any]:
+        return {"starts": then.requests} if body == "response" else {}

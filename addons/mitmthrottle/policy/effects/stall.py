@@ -6,12 +6,16 @@ whatever else slows them.
 
 from __future__ import annotations
 
-from typing import Annotated, Any
+from collections.abc import Iterator
+from typing import Annotated, Any, ClassVar
 
 from pydantic import AfterValidator, Field, model_validator
 
+from mitmthrottle.pacing import Stalls
+from mitmthrottle.policy.effects import DOWN, BodyPart, Effect, Key, Warned, register
 from mitmthrottle.policy.language import units
 from mitmthrottle.policy.language.fields import Bytes, Seconds, Strict, name_of_type
+from mitmthrottle.policy.language.yamltree import Spot
 
 
 def _some_bytes(size: int) -> int:
@@ -49,3 +53,41 @@ class Stall(Strict):
         if self.every_bytes is not None:
             text += f" and every {units.format_size(self.every_bytes)}"
         return text
+
+
+@register
+class StallEffect(Effect):
+    """`stall`."""
+
+    keys: ClassVar = {"stall": Key(Stall | None, None, "the body stops for a while")}
+    place = 40
+    example = "{stall: {after: 256 KiB, for: 10 s}}"
+    to_body = "hold up"
+    missing: ClassVar = {"after": "after: 256 KiB", "for": "for: 10 s"}
+
+    def describe(self, part: Any) -> Iterator[str]:
+        yield f"stall {part.stall.describe()}"
+
+    def explain(self, part: Any) -> dict[str, Any]:
+        stall: Stall = part.stall
+        return {
+            "stall": {
+                "after_bytes": stall.after_bytes,
+                "for_s": stall.for_s,
+                "every_bytes": stall.every_bytes,
+            }
+        }
+
+    def warnings(self, part: Any, spot: Spot, rule: Any) -> Iterator[Warned]:
+        if part.cut and part.cut.after_bytes <= part.stall.after_bytes:
+            yield (
+                spot.node("stall", key=True),
+                f"the body is cut after {units.format_size(part.cut.after_bytes)}, before it "
+                "could stall: stall earlier, or cut later",
+            )
+
+    def plan(self, then: Any, body: BodyPart, rule: Any) -> dict[str, Any]:
+        if body not in DOWN:
+            return {}
+        stall: Stall = then.stall
+        return {"stalls": Stalls(stall.after_bytes, stall.for_s, stall.every_bytes)}

@@ -7,6 +7,7 @@ and refused from files, where they lack their unit.
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Annotated, Any, Self
@@ -27,9 +28,11 @@ from pydantic_core import CoreSchema, core_schema
 from mitmthrottle.policy.language import units
 from mitmthrottle.policy.language.hosts import HostPattern, is_group_word
 from mitmthrottle.policy.language.pattern import TextPattern
+from mitmthrottle.policy.language.zones import parse_zone
 
 _YAML_TYPES = (str, bool, int, float, list, tuple, dict, type(None))
 _QUANTITY = r"^\s*[+]?[0-9.]+\s*[a-zA-Zµ][a-zA-Z/]*\s*$"
+TOKEN = re.compile(r"[A-Za-z0-9!#$%&'*+.^_`|~-]+")  # of HTTP: methods, names of headers
 FROM_FILE = "from_file"  # key of the validation context that says the data came from YAML
 
 
@@ -196,6 +199,9 @@ _reference = parsed(_host_or_group, "a host or a group's name", ".example.com")
 _path = parsed(_path_pattern, "a glob or `~regex`", "/photos/*")
 _text = parsed(_folded_pattern, "a glob or `~regex`", "~iPhone")
 
+_zone = parsed(parse_zone, "the name of a time zone", "Europe/Moscow")
+
+ZoneField = Annotated[str, _zone[0], _zone[2]]
 type Host = Annotated[HostPattern, _host[0], _host[1], _host[2]]
 type HostOrGroup = Annotated[HostPattern | str, _reference[0], _reference[1], _reference[2]]
 type PathPattern = Annotated[TextPattern, _path[0], _path[1], _path[2]]

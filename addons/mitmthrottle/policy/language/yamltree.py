@@ -326,3 +326,22 @@ def _place(event: Any) -> tuple[int, int]:
 
 def _tag(event: Any) -> str:
     return str(event.tag) if event.tag else ""
+
+
+@dataclass(frozen=True, slots=True)
+class Spot:
+    """A place in a file's tree, from which others are looked for."""
+
+    root: Node
+    path: tuple[Step, ...] = ()
+
+    def below(self, *steps: Step) -> Spot:
+        return Spot(self.root, (*self.path, *steps))
+
+    def node(self, *steps: Step, key: bool = False) -> Node:
+        """What stands below it; with `key`, the key of that."""
+        return self.root.find((*self.path, *steps), key=key)
+
+    def has(self, key: str) -> bool:
+        """Whether the mapping here was written with that key."""
+        return key in (self.root.find(self.path).keys or ())

@@ -14,8 +14,6 @@ from pathlib import Path
 from types import MappingProxyType
 from typing import Any
 
-from mitmthrottle.policy.effects.delay import Delay
-from mitmthrottle.policy.effects.rate import RateLimit
 from mitmthrottle.policy.language.units import (
     did_you_mean,
     format_duration,
@@ -39,18 +37,6 @@ class Preset:
     url: str
     retrieved: str
     notes: str
-
-    @property
-    def rate(self) -> tuple[RateLimit, ...]:
-        return (_link(self.down_bytes_per_s),)
-
-    @property
-    def upload_rate(self) -> tuple[RateLimit, ...]:
-        return (_link(self.up_bytes_per_s),)
-
-    @property
-    def delay(self) -> Delay | None:
-        return Delay(mean_s=self.rtt_s) if self.rtt_s else None
 
     def describe(self) -> str:
         """`780 kbit/s down, 330 kbit/s up, 200 ms`."""
@@ -82,13 +68,6 @@ def preset_name(text: str) -> str:
     raise ValueError(
         f"`{text}` is no preset{near or ': one of ' + ', '.join(f'`{each}`' for each in shown)}"
         + ("" if near else "; `mitmthrottle policies` lists all")
-    )
-
-
-def _link(bytes_per_s: float) -> RateLimit:
-    # `per` counts as not given, so that a policy's own default may say otherwise
-    return RateLimit.model_construct(
-        {"limit_bytes_per_s"}, limit_bytes_per_s=bytes_per_s, per="client"
     )
 
 

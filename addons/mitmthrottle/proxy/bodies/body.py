@@ -28,13 +28,23 @@ from mitmthrottle.pacing import (
     Shared,
     Timeline,
 )
-from mitmthrottle.policy import Exchange, Rule
+from mitmthrottle.policy import (
+    FREE,
+    NO_LIMITS,
+    Block,
+    BodyPart,
+    Exchange,
+    Limits,
+    Plan,
+    Rule,
+    plan_for,
+)
 
 from ..meter import Meter
 from ..record import Direction, Record, RecordKind
+from .budgets import Parties, budgets_for, delay_s
+from .budgets import remembered_s as quota_remembered_s
 from .peers import Reader, Wakeup
-from .plan import FREE, NO_LIMITS, Block, Limits, Part, Parties, Plan, budgets_for, delay_s, plan
-from .plan import remembered_s as quota_remembered_s
 from .queue import BodyQueue, Item, Mark, Tail
 from .sniffing import Sniffing
 from .starts import StartLimits, StartPlace
@@ -54,7 +64,7 @@ SMALL_QUEUE_BYTES = 16 * 1024
 LARGE_QUEUE_BYTES = 256 * 1024
 QUEUE_S = 0.05  # at high rates, in seconds of the rate
 
-_KINDS: dict[Part, tuple[RecordKind, Direction]] = {
+_KINDS: dict[BodyPart, tuple[RecordKind, Direction]] = {
     "response": ("response", "down"),
     "upload": ("upload", "up"),
     "relay-down": ("opaque", "down"),
@@ -105,7 +115,7 @@ class Body:
     def __init__(
         self,
         runtime: Runtime,
-        part: Part,
+        part: BodyPart,
         exchange: Exchange,
         *,
         client_id: str,
@@ -544,7 +554,7 @@ class Body:
         self.rule = rule
         runtime = self._runtime
         counted_from = self._began if rule.then.from_ == "response" else runtime.policy_started
-        said = plan(self.part, rule, runtime.now() - counted_from)
+        said = plan_for(self.part, rule, runtime.now() - counted_from)
         self._stage_ends = counted_from + said.until_s
         if first and runtime.refuses(said):
             said = said.refused()

@@ -32,7 +32,7 @@ _LIKE_A_NAME = re.compile(r"\^?(?:\.\*)?[\w.\\-]*\w\\?\.[\w.\\-]*\w(?:\.\*)?\$?"
 _BARE_DOT = re.compile(r"(?<![\\\W])\.(?=\w)")
 
 
-def host_doubt(pattern: HostPattern) -> str | None:
+def substring_host(pattern: HostPattern) -> str | None:
     """What a host pattern surely does beyond what was meant; None if nothing is known."""
     if pattern.kind != "regex" or not _LIKE_A_NAME.fullmatch(pattern.name):
         return None

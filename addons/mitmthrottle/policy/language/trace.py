@@ -7,7 +7,7 @@ It holds until the next line; the last one as long as the one before it, then al
     0,5 Mbit/s
     1.5,800 kbit/s
 
-Whatever the file holds, the answer is stages, or problems with the CSV's own lines.
+Whatever the file holds, the answer is steps, or problems with the CSV's own lines.
 """
 
 from __future__ import annotations
@@ -15,9 +15,8 @@ from __future__ import annotations
 import csv
 import math
 from pathlib import Path
+from typing import NamedTuple
 
-from mitmthrottle.policy.effects.rate import RateLimit
-from mitmthrottle.policy.effects.stages import Stage
 from mitmthrottle.policy.language.files import NotRegular, read_regular
 from mitmthrottle.policy.language.problems import Problem
 from mitmthrottle.policy.language.units import LONGEST_DURATION_S, parse_rate
@@ -29,6 +28,13 @@ TRACE_SUFFIXES = (".csv", ".txt")
 HEADER = ["seconds", "rate"]
 
 
+class Step(NamedTuple):
+    """A rate, and how long it holds."""
+
+    for_s: float
+    rate_bytes_per_s: float
+
+
 class _Refused(ValueError):
     """What is wrong with a line, and in which column (of text) it begins."""
 
@@ -37,8 +43,8 @@ class _Refused(ValueError):
         super().__init__(message)
 
 
-def read_trace(path: Path, name: str) -> tuple[tuple[Stage, ...], tuple[Problem, ...]]:
-    """The stages that a CSV file says; none, with problems, if it cannot be used.
+def read_trace(path: Path, name: str) -> tuple[tuple[Step, ...], tuple[Problem, ...]]:
+    """The steps that a CSV file says; none, with problems, if it cannot be used.
 
     `name` is what problems call the file.
     """
@@ -60,7 +66,7 @@ def read_trace(path: Path, name: str) -> tuple[tuple[Stage, ...], tuple[Problem,
     return parse_trace(text, name)
 
 
-def parse_trace(text: str, name: str) -> tuple[tuple[Stage, ...], tuple[Problem, ...]]:
+def parse_trace(text: str, name: str) -> tuple[tuple[Step, ...], tuple[Problem, ...]]:
     """The same, of a text."""
     problems: list[Problem] = []
     points: list[tuple[float, float]] = []
@@ -87,7 +93,7 @@ def parse_trace(text: str, name: str) -> tuple[tuple[Stage, ...], tuple[Problem,
     times = [time for time, _ in points]
     times.append(2 * times[-1] - times[-2])
     return tuple(
-        _stage(times[index + 1] - times[index], rate) for index, (_, rate) in enumerate(points)
+        Step(times[index + 1] - times[index], rate) for index, (_, rate) in enumerate(points)
     ), ()
 
 
@@ -128,10 +134,5 @@ def _rate(cell: str, column: int) -> float:
         raise _Refused(column, str(error)) from None
 
 
-def _stage(length_s: float, rate: float) -> Stage:
-    limit = RateLimit.model_construct({"limit_bytes_per_s"}, limit_bytes_per_s=rate)
-    return Stage.model_construct({"for_s", "rate"}, for_s=length_s, rate=(limit,))
-
-
-def _failed(name: str, line: int, message: str) -> tuple[tuple[Stage, ...], tuple[Problem, ...]]:
+def _failed(name: str, line: int, message: str) -> tuple[tuple[Step, ...], tuple[Problem, ...]]:
     return (), (Problem(name, line, 1 if line else 0, message),)
