@@ -106,15 +106,15 @@ PLANTS = (
     Plant(
         "an edited stall is not looked at",
         "proxy.bodies.body:Body._timeline_of",
-        "return self._timeline.replaced(new.stalls, new.cut_after_bytes, sent, now)",
+        "return self._timeline.replaced(new.silences, new.cut_after_bytes, sent, now)",
         "return self._timeline",
         "a stall of an hour becomes one of a second",
     ),
     Plant(
         "an added cut is not looked at",
         "proxy.bodies.body:Body._take_hold",
-        "if (new.stalls, new.cut_after_bytes) != (old.stalls, old.cut_after_bytes):",
-        "if new.stalls != old.stalls:",
+        "if (new.silences, new.cut_after_bytes) != (old.silences, old.cut_after_bytes):",
+        "if new.silences != old.silences:",
         "a cut is added",
     ),
     Plant(

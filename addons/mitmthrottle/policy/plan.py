@@ -10,7 +10,7 @@ from __future__ import annotations
 import math
 from dataclasses import dataclass, replace
 
-from mitmthrottle.pacing import Stalls
+from mitmthrottle.pacing import Silences
 from mitmthrottle.policy.effects import BodyPart
 from mitmthrottle.policy.effects.block import Block
 from mitmthrottle.policy.effects.delay import Delay
@@ -26,7 +26,7 @@ class Plan:
 
     limits: Limits = NO_LIMITS
     delay: Delay | None = None
-    stalls: Stalls | None = None
+    silences: tuple[Silences, ...] = ()
     cut_after_bytes: int | None = None
     cut_resets: bool = False
     block: Block | None = None
@@ -67,5 +67,8 @@ def plan_for(part: BodyPart, rule: Rule, elapsed_s: float) -> Plan:
     then, until_s = rule.then.at(elapsed_s)
     says: dict[str, object] = {}
     for effect in then.given():
-        says |= effect.plan(then, part, rule)
+        for field, value in effect.plan(then, part, rule).items():
+            before = says.get(field)
+            adds = isinstance(before, tuple) and isinstance(value, tuple)
+            says[field] = before + value if adds else value
     return Plan(**says, until_s=until_s)  # type: ignore[arg-type]  # a test looks at each effect's

@@ -101,7 +101,8 @@ class Effect(ABC):
     def plan(self, then: Any, body: BodyPart, rule: Any) -> dict[str, Any]:
         """What it gives to the plan of that body: fields of `Plan` (policy/plan.py).
 
-        Asked only where it is given. A later effect's fields stand over an earlier one's.
+        Asked only where it is given. Tuples of several effects add up; of other fields the later
+        effect's stands.
         """
 
     def conflicts(self, part: Any) -> Iterator[str]:

@@ -90,4 +90,4 @@ class StallEffect(Effect):
         if body not in DOWN:
             return {}
         stall: Stall = then.stall
-        return {"stalls": Stalls(stall.after_bytes, stall.for_s, stall.every_bytes)}
+        return {"silences": (Stalls(stall.after_bytes, stall.for_s, stall.every_bytes),)}

@@ -590,7 +590,7 @@ class Body:
             self._delay_s = delay_s(new, self._runtime.seed, rule, *way, self.exchange.serial)
             if new.starts != old.starts:
                 self._take_line(new, rule)
-        if (new.stalls, new.cut_after_bytes) != (old.stalls, old.cut_after_bytes):
+        if (new.silences, new.cut_after_bytes) != (old.silences, old.cut_after_bytes):
             self._timeline = self._timeline_of(new)
         self._draw_from(new.limits)
         self._limit_reader()
@@ -604,13 +604,14 @@ class Body:
             self._place = self._runtime.starts.join(rule, new.starts, self._parties, self._wake_now)
 
     def _timeline_of(self, new: Plan) -> Timeline | None:
-        """Stalls and a cut are places in the body, counted from its first byte."""
-        if new.stalls is None and new.cut_after_bytes is None:
+        """Silences and a cut are places in the body, counted from its first byte."""
+        if not new.silences and new.cut_after_bytes is None:
             return None
         sent, now = self.sent_bytes, self._runtime.now()
         if self._timeline is not None:
-            return self._timeline.replaced(new.stalls, new.cut_after_bytes, sent, now)
-        return Timeline(new.stalls, new.cut_after_bytes, sent_bytes=sent)
+            return self._timeline.replaced(new.silences, new.cut_after_bytes, sent, now)
+        seed = f"{self._runtime.seed}/{self.exchange.serial}"
+        return Timeline(new.silences, new.cut_after_bytes, sent_bytes=sent, seed=seed)
 
     def _draw_from(self, limits: Limits) -> None:
         """Draw from these budgets; a claim is made when the first bytes want to leave."""
