@@ -66,9 +66,10 @@ def plan_for(part: BodyPart, rule: Rule, elapsed_s: float) -> Plan:
     """The plan of that part of an exchange under a rule, `elapsed_s` after its stages began."""
     then, until_s = rule.then.at(elapsed_s)
     says: dict[str, object] = {}
-    for effect in then.given():
+    for effect in then.acting:
         for field, value in effect.plan(then, part, rule).items():
             before = says.get(field)
-            adds = isinstance(before, tuple) and isinstance(value, tuple)
-            says[field] = before + value if adds else value
+            if isinstance(before, tuple) and isinstance(value, tuple):
+                value = before + value
+            says[field] = value
     return Plan(**says, until_s=until_s)  # type: ignore[arg-type]  # a test looks at each effect's

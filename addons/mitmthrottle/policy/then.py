@@ -12,7 +12,7 @@ from typing import Any, Self
 
 from pydantic import ValidationInfo, model_validator
 
-from mitmthrottle.policy.effects import mapping_of
+from mitmthrottle.policy.effects import Effect, mapping_of
 from mitmthrottle.policy.effects.stages import Timeline, effects_in
 
 
@@ -46,7 +46,7 @@ class Then(mapping_of("then")):  # type: ignore[misc]  # made of the table of ef
     def model_copy(self, *, update: Any = None, deep: bool = False) -> Self:
         """As pydantic's, without what was worked out of the values before."""
         copied: Self = super().model_copy(update=update, deep=deep)
-        for worked_out in ("_timeline", "_at"):
+        for worked_out in ("_timeline", "_at", "acting"):
             copied.__dict__.pop(worked_out, None)
         return copied
 
@@ -63,6 +63,11 @@ class Then(mapping_of("then")):  # type: ignore[misc]  # made of the table of ef
             own = effects_in(self, None if index is None else self.stages[index])
             self._at[index] = Then.model_construct(set(own), **own)
         return self._at[index], until
+
+    @cached_property
+    def acting(self) -> tuple[Effect, ...]:
+        """The effects that are given, kept: a body asks for them when it begins."""
+        return tuple(self.given())
 
     @cached_property
     def _timeline(self) -> Timeline:
