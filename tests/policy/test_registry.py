@@ -105,6 +105,9 @@ def test_an_effect_gives_something_to_the_plan_of_a_body(effect: Effect) -> None
     given = [plan_for(part, made, 0.0) for part in PARTS]
     for part in PARTS:
         assert set(effect.plan(made.then, part, made)) <= known
+    assert effect.blocks == any(plan.block is not None for plan in given)
+    gives_to_uploads = bool(effect.plan(made.then, "upload", made))
+    assert effect.paces_uploads == (gives_to_uploads and effect.acts)
     if effect.alone:
         assert given == [Plan()] * len(PARTS)
     else:

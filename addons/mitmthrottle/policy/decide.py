@@ -152,11 +152,11 @@ class Decider:
         """The rule that paces a request's body, or none.
 
         The exchange's content type, size, `seen` and `head` are those of the request's body, and
-        there is no status yet. The first rule that matches decides, as ever: one without an
-        `upload` leaves the body alone.
+        there is no status yet. The first rule that matches decides, as ever: one whose effects are
+        not for uploads leaves the body alone.
         """
         decided = self._first(exchange._replace(status=None), upload=True)
-        if decided.rule is not None and decided.rule.then.upload is None:
+        if decided.rule is not None and not decided.rule.then.paces_uploads:
             return NOTHING
         return decided
 

@@ -12,17 +12,27 @@ from typing import Any, Self
 
 from pydantic import ValidationInfo, model_validator
 
-from mitmthrottle.policy.effects import Effect, mapping_of
+from mitmthrottle.policy.effects import Effect, EffectSet, mapping_of
 from mitmthrottle.policy.effects.stages import Timeline, effects_in
 
 
-class Then(mapping_of("then")):  # type: ignore[misc]  # made of the table of effects
+class Then(mapping_of("then"), EffectSet):  # type: ignore[misc]  # made of the table of effects
     """What happens to a response that a rule matched. `burst` is in bytes."""
 
     @property
     def stages_repeat(self) -> bool:
         """Whether the first stage follows the last (a trace's do)."""
         return self.trace is not None
+
+    @property
+    def may_block(self) -> bool:
+        """Whether it blocks, at some time at least."""
+        return self.has(lambda effect: effect.blocks)
+
+    @property
+    def paces_uploads(self) -> bool:
+        """Whether it is for the bodies of requests too."""
+        return any(effect.paces_uploads for effect in self.acting)
 
     @model_validator(mode="before")
     @classmethod

@@ -30,6 +30,7 @@ from mitmthrottle.policy import (
     Policy,
     Rule,
     needs_more,
+    plan_for,
 )
 from mitmthrottle.store import Address, Down, Store
 
@@ -93,11 +94,8 @@ class Engine:
         self.policy = policy
         self.seed = policy.seed
         self._decider = Decider(policy)
-        self._uploads = any(rule.then.upload is not None for rule in policy.rules)
-        self._blocks = any(
-            rule.then.block is not None or any(stage.block for stage in rule.then.stages)
-            for rule in policy.rules
-        )
+        self._uploads = any(rule.then.paces_uploads for rule in policy.rules)
+        self._blocks = any(rule.then.may_block for rule in policy.rules)
         if self.store is not None:
             self.store.use(policy.seed, policy.name)
 
@@ -115,7 +113,7 @@ class Engine:
         return not known or any(self._decider.might_match_host(name) for name in known)
 
     def paces_uploads(self) -> bool:
-        """Whether any rule has an `upload`."""
+        """Whether any rule is for the bodies of requests."""
         return self._uploads
 
     @property
@@ -140,10 +138,10 @@ class Engine:
         rule = self._decider.decide_request(exchange).rule
         if rule is None:
             return None
-        then, _ = rule.then.at(exchange.elapsed_s)
-        if then.block is None or then.quota is not None or rule.then.from_ != "policy":
+        said = plan_for("response", rule, exchange.elapsed_s)
+        if said.block is None or said.quota is not None or rule.then.from_ != "policy":
             return None
-        self.answer(flow, rule, then.block)
+        self.answer(flow, rule, said.block)
         return rule
 
     def request_body(self, flow: http.HTTPFlow) -> Body | None:
@@ -152,7 +150,7 @@ class Engine:
             return None
         exchange = exchange_of(flow, self._next_serial(), self.elapsed_s)
         rule = self._decider.decide_upload(upload_of(flow, exchange)).rule
-        if rule is None or rule.then.upload is None:
+        if rule is None or not rule.then.paces_uploads:
             return None
         body = self._body("upload", flow, exchange)
         body.follow(rule)

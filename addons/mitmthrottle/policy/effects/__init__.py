@@ -8,7 +8,7 @@ the table. Nobody else keeps a list of effects. docs/adding-an-effect.md is the 
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, ClassVar, Literal
@@ -68,6 +68,10 @@ class Effect(ABC):
     """what it does to a body (`slow`), if anything: no blocked response has one"""
     beside_block: ClassVar[bool] = False
     """whether it holds of a blocked response too"""
+    blocks: ClassVar[bool] = False
+    """whether its plan may have a `block`: such a rule is looked for before there is a response"""
+    paces_uploads: ClassVar[bool] = False
+    """whether by it a request's body is paced; the others are for what comes back"""
     in_stages: ClassVar[Literal["always", "after", "never"]] = "always"
     """when a rule's own holds, if the rule has stages: in them too, or only after the last"""
     missing: ClassVar[Mapping[str, str]] = {}
@@ -142,6 +146,13 @@ class EffectSet(Strict):
 
     def given(self) -> list[Effect]:
         return [effect for effect in self.table if effect.given(self)]
+
+    def has(self, ability: Callable[[Effect], bool]) -> bool:
+        """Whether an effect that stands here, or within one that does, is of that sort."""
+        given = self.given()
+        return any(ability(effect) for effect in given) or any(
+            inner.has(ability) for effect in given for _, inner in effect.nested(self)
+        )
 
     def given_keys(self) -> list[str]:
         """The keys that were written, as in a file."""

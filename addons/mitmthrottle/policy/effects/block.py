@@ -59,6 +59,7 @@ class BlockEffect(Effect):
     place = 60
     example = "{block: 451}"
     beside_block = True
+    blocks = True
     in_stages = "after"
 
     def describe(self, part: Any) -> Iterator[str]:

@@ -48,6 +48,7 @@ class UploadEffect(Effect):
     place = 100
     example = "{upload: {rate: 1 Mbit/s, delay: 300 ms}}"
     beside_block = True
+    paces_uploads = True
 
     def describe(self, part: Any) -> Iterator[str]:
         yield f"upload {part.upload.describe()}"
