@@ -26,10 +26,11 @@ def followed(tmp_path_factory: pytest.TempPathFactory) -> Path:
             assert not (folder / where).exists()
             (folder / where).write_text(text)
         elif kind == "in":
-            name, _, heading = where.partition(", before: ")
+            name, side, heading = re.split(", (before|after): ", where)
             before, line, after = (folder / name).read_text().partition(f"\n{heading}\n")
             assert line
-            (folder / name).write_text(f"{before}\n{text}{line.lstrip()}{after}")
+            lines = (text, line.lstrip()) if side == "before" else (line.lstrip(), text.rstrip())
+            (folder / name).write_text(f"{before}\n{''.join(lines)}{after}")
     return folder
 
 

@@ -184,11 +184,17 @@ class EffectSet(Strict):
 
 
 _registered: list[Effect] = []
+_composed: set[Home] = set()
 
 
 def register[E: Effect](effect: type[E]) -> type[E]:
     """A class decorator: this effect is one of the language's from now on."""
     made = effect()
+    for home in {home for key in made.keys.values() for home in key.homes} & _composed:
+        raise ValueError(
+            f"`{made.key}` is to stand in a mapping that is made already: its module must not "
+            f"import what needs the model of the `{home}`"
+        )
     for other in _registered:
         if other.place == made.place or set(other.keys) & set(made.keys):
             raise ValueError(f"`{other.key}` and `{made.key}` have the same place or key")
@@ -203,6 +209,7 @@ def mapping_of(home: Home, **first: Any) -> Any:
     Imports all other effects, so a module that calls this has no effect for that home.
     """
     import_all(__name__, __path__)
+    _composed.add(home)
     fields = dict(first)
     for effect in _registered:
         for name, key in effect.keys.items():
