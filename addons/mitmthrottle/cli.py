@@ -270,7 +270,7 @@ def explain_command(
             status=status,
             content_type=content_type,
             size=size,
-            head=b"",
+            first_bytes=b"",
             client_address=client_ip,
             user=user,
             opaque=opaque,

@@ -170,7 +170,7 @@ def test_first_bytes(piece: bytes) -> None:
 
     for content_type in (None, "multipart/x-mixed-replace"):
         told = partial(classify, content_type, None, path="/")
-        assert growth(lambda head, told=told: told(head=head), make, 20_000) <= MOST_GROWTH
+        assert growth(lambda head, told=told: told(first_bytes=head), make, 20_000) <= MOST_GROWTH
         assert growth(partial(needs_more, content_type=content_type), make, 200) <= MOST_GROWTH
 
 

@@ -198,3 +198,20 @@ def test_a_condition_does_not_cover_everything(condition: Condition) -> None:
     policy(narrow, wide)
     with pytest.raises(PolicyError, match="can never be reached: `wide`"):
         policy(wide, narrow)
+
+
+# -- the tables themselves
+
+
+def test_nothing_is_registered_where_it_would_be_forgotten() -> None:
+    class Late(type(EFFECTS[0])):  # type: ignore[misc]
+        place = 1000
+
+    class LateCondition(type(CONDITIONS[0])):  # type: ignore[misc]
+        place = 1000
+
+    with pytest.raises(ValueError, match="to stand in a mapping that is made already"):
+        effects.register(Late)
+    with pytest.raises(ValueError, match="comes late"):
+        conditions.register(LateCondition)
+    assert all(type(each) not in (Late, LateCondition) for each in (*EFFECTS, *CONDITIONS))

@@ -6,24 +6,20 @@ The one rule: no HTTP library, no event loop and no clock in here; whoever asks 
 
 from mitmthrottle.policy.conditions import CONDITIONS
 from mitmthrottle.policy.conditions.active import Active
-from mitmthrottle.policy.conditions.share import Share, unit_interval
+from mitmthrottle.policy.conditions.share import unit_interval
 from mitmthrottle.policy.decide import Decider, Decision, WhyNot
 from mitmthrottle.policy.detect.content import Kind, classify, needs_first_bytes, needs_more
 from mitmthrottle.policy.detect.sniff import FIRST_BYTES
 from mitmthrottle.policy.effects import EFFECTS, BodyPart
 from mitmthrottle.policy.effects.block import Block
-from mitmthrottle.policy.effects.cut import Cut
 from mitmthrottle.policy.effects.delay import Delay
 from mitmthrottle.policy.effects.quota import Quota
 from mitmthrottle.policy.effects.rate import NO_LIMITS, Limits, Per, RateLimit
 from mitmthrottle.policy.effects.requests import RequestLimit
-from mitmthrottle.policy.effects.stages import Stage
-from mitmthrottle.policy.effects.stall import Stall
-from mitmthrottle.policy.effects.upload import Upload
 from mitmthrottle.policy.exchange import Exchange
 from mitmthrottle.policy.language.hosts import HostIndex, HostPattern, normalise_host
 from mitmthrottle.policy.language.problems import PolicyError, Problem
-from mitmthrottle.policy.library.presets import Preset, presets
+from mitmthrottle.policy.library.presets import presets
 from mitmthrottle.policy.library.shipped import find_policy, shipped_policies
 from mitmthrottle.policy.load import (
     load_policy,
@@ -45,7 +41,6 @@ __all__ = [
     "Active",
     "Block",
     "BodyPart",
-    "Cut",
     "Decider",
     "Decision",
     "Delay",
@@ -58,17 +53,12 @@ __all__ = [
     "Plan",
     "Policy",
     "PolicyError",
-    "Preset",
     "Problem",
     "Quota",
     "RateLimit",
     "RequestLimit",
     "Rule",
-    "Share",
-    "Stage",
-    "Stall",
     "Then",
-    "Upload",
     "When",
     "WhyNot",
     "classify",

@@ -30,14 +30,14 @@ class Decision:
     """The rule that applies, or None.
 
     `kind`: what the response is, filled in for a match and by `explain`; otherwise only where a
-    rule asked. `needs_head`: undecided until the first body bytes are seen. `size_step`: no rule
-    yet; ask again once `seen` reaches this many bytes.
+    rule asked. `needs_first_bytes`: undecided until the first body bytes are seen. `size_step`: no
+    rule yet; ask again once `seen` reaches this many bytes.
     """
 
     rule: Rule | None
     kind: str | None = None
     why_not: tuple[WhyNot, ...] = ()
-    needs_head: bool = False
+    needs_first_bytes: bool = False
     size_step: int | None = None
 
 
@@ -127,7 +127,7 @@ class Decider:
             if verdict == YES:
                 return Decision(bound.rule, facts.kind)
             if verdict == FIRST_BYTES:
-                return Decision(None, needs_head=True)
+                return Decision(None, needs_first_bytes=True)
             step = _sooner(step, bound.step(exchange.seen))
         if step is None and not facts.kind_known:
             return NOTHING
@@ -151,9 +151,9 @@ class Decider:
     def decide_upload(self, exchange: Exchange) -> Decision:
         """The rule that paces a request's body, or none.
 
-        The exchange's content type, size, `seen` and `head` are those of the request's body, and
-        there is no status yet. The first rule that matches decides, as ever: one whose effects are
-        not for uploads leaves the body alone.
+        The exchange's content type, size, `seen` and `first_bytes` are those of the request's body,
+        and there is no status yet. The first rule that matches decides, as ever: one whose
+        effects are not for uploads leaves the body alone.
         """
         decided = self._first(exchange._replace(status=None), upload=True)
         if decided.rule is not None and not decided.rule.then.paces_uploads:
@@ -170,7 +170,9 @@ class Decider:
             for index, bound in enumerate(self._rules)
             if bound.rule is not decided.rule
         )
-        return Decision(decided.rule, facts.kind, why_not, decided.needs_head, decided.size_step)
+        return Decision(
+            decided.rule, facts.kind, why_not, decided.needs_first_bytes, decided.size_step
+        )
 
     def might_match_host(self, host: str) -> bool:
         """Whether any rule could match some exchange of this host."""

@@ -175,7 +175,7 @@ class Engine:
         decision = Decision(blocked_by) if blocked_by else self.decide(exchange)
         self.reports.decided(flow, exchange, decision)
         rule = decision.rule
-        undecided = decision.needs_head or decision.size_step is not None
+        undecided = decision.needs_first_bytes or decision.size_step is not None
         replayed = self.connections.handler_of(flow.client_conn) is None
         if replayed or (rule is None and not undecided) or (rule is not None and rule.then.pass_):
             self.reports.passes(flow, exchange, None if replayed else rule, self.version)
@@ -206,8 +206,8 @@ class Engine:
                 seen=seen.seen_bytes,
                 complete=seen.complete,
                 elapsed_s=self.elapsed_s,
-                head=seen.first_bytes,
-                head_is_all=True,
+                first_bytes=seen.first_bytes,
+                first_bytes_complete=True,
             )
             body.exchange = known
             decision = self.decide(known)
@@ -217,7 +217,7 @@ class Engine:
             elif rule is not None:
                 self.reports.marks.begun(flow, rule)
                 body.follow(rule)
-            elif decision.needs_head or decision.size_step is not None:
+            elif decision.needs_first_bytes or decision.size_step is not None:
                 self._sniff(body, decision, flow, streamed=streamed, before=seen)
             self.reports.decided(flow, known, decision)
             if not body.headers_sent:
@@ -225,7 +225,7 @@ class Engine:
 
         body.sniffing = Sniffing(
             decide,
-            holds=decision.needs_head,
+            holds=decision.needs_first_bytes,
             ask_at_bytes=decision.size_step,
             needs_more=partial(
                 needs_more,

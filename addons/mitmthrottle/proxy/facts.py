@@ -82,7 +82,7 @@ def exchange_of(
         size,
         0,  # seen
         False,  # complete
-        None,  # head
+        None,  # first_bytes
         peername[0] if peername else None,
         shown(credentials[0], LONGEST_USER) if credentials else None,
         status == 101 and request.headers.get("upgrade", "").lower() == "websocket",

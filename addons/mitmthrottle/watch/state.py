@@ -172,7 +172,7 @@ class Live(Watcher):
         row = self._row(flow.id, exchange)
         row.exchange, row.rule, row.why = exchange, decision.rule, None
         row.undecided = ""
-        if decision.needs_head:
+        if decision.needs_first_bytes:
             row.undecided = "its first bytes will tell"
         elif decision.rule is None and decision.size_step is not None:
             row.undecided = "no rule yet: its size is not known"

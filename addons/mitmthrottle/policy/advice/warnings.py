@@ -12,10 +12,8 @@ from typing import Any
 
 from mitmthrottle.policy.conditions import CONDITIONS
 from mitmthrottle.policy.effects import EffectSet
-from mitmthrottle.policy.language.yamltree import Node, Spot
+from mitmthrottle.policy.language.yamltree import Node, Spot, Warned
 from mitmthrottle.policy.schema import Policy, Rule
-
-type Warned = tuple[Node, str]
 
 
 def warnings(policy: Policy, root: Node, now: float | None) -> Iterator[Warned]:

@@ -16,10 +16,7 @@ from pydantic import create_model
 from mitmthrottle.policy.facts import ENCRYPTED, NO, YES, Facts, listed
 from mitmthrottle.policy.language.fields import Strict
 from mitmthrottle.policy.language.modules import import_all
-from mitmthrottle.policy.language.yamltree import Node, Spot
-
-type Warned = tuple[Node, str]
-"""where, and what to write instead"""
+from mitmthrottle.policy.language.yamltree import Spot, Warned
 
 
 class Bound(ABC):
@@ -143,11 +140,14 @@ def resolved(value: Any, groups: Any) -> tuple[Any, ...]:
 
 
 _registered: list[Condition] = []
+CONDITIONS: tuple[Condition, ...] = ()
 
 
 def register[C: Condition](condition: type[C]) -> type[C]:
     """A class decorator: this condition is one of the language's from now on."""
     made = condition()
+    if CONDITIONS:
+        raise ValueError(f"`{made.key}` comes late: a condition is a module of this package")
     for other in _registered:
         if other.place == made.place or other.key == made.key:
             raise ValueError(f"`{other.key}` and `{made.key}` have the same place or key")
@@ -163,4 +163,4 @@ def mapping_of_conditions() -> Any:
 
 
 import_all(__name__, __path__)
-CONDITIONS: tuple[Condition, ...] = tuple(_registered)
+CONDITIONS = tuple(_registered)

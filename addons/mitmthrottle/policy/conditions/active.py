@@ -16,11 +16,11 @@ from typing import Annotated, Any, Self
 
 from pydantic import AfterValidator, Field, PlainSerializer, model_validator
 
-from mitmthrottle.policy.conditions import Bound, Condition, Warned, among, register
+from mitmthrottle.policy.conditions import Bound, Condition, among, register
 from mitmthrottle.policy.facts import NO, YES, Facts, listed
 from mitmthrottle.policy.language import units
 from mitmthrottle.policy.language.fields import Many, OneOrMany, Seconds, Strict, ZoneField, parsed
-from mitmthrottle.policy.language.yamltree import Spot
+from mitmthrottle.policy.language.yamltree import Spot, Warned
 from mitmthrottle.policy.language.zones import parse_moment, wall_clock
 
 DAYS = ("mon", "tue", "wed", "thu", "fri", "sat", "sun")

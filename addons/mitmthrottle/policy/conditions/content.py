@@ -9,14 +9,14 @@ import re
 from collections.abc import Iterator
 from typing import Annotated, Any
 
-from mitmthrottle.policy.conditions import Bound, Condition, Warned, all_within, register
+from mitmthrottle.policy.conditions import Bound, Condition, all_within, register
 from mitmthrottle.policy.detect.content import (
     IN_PARTS,
     KINDS,
     REGISTERED_AS,
     kind_of_type,
     mime_type,
-    plain_head,
+    plain_first_bytes,
     type_of_part,
 )
 from mitmthrottle.policy.exchange import Exchange
@@ -24,7 +24,7 @@ from mitmthrottle.policy.facts import ENCRYPTED, FIRST_BYTES, NO, YES, Facts, li
 from mitmthrottle.policy.language import units
 from mitmthrottle.policy.language.fields import Many, parsed
 from mitmthrottle.policy.language.pattern import compile_glob
-from mitmthrottle.policy.language.yamltree import Spot
+from mitmthrottle.policy.language.yamltree import Spot, Warned
 
 _KIND_SLIPS: dict[str, str] = {f"{kind}s": str(kind) for kind in KINDS} | {
     "image": "photo",
@@ -135,4 +135,6 @@ def _covers(narrow: str, wide: str) -> bool:
 
 
 def _type_of_part(exchange: Exchange) -> str | None:
-    return type_of_part(exchange.content_type, plain_head(exchange.head, exchange.content_encoding))
+    return type_of_part(
+        exchange.content_type, plain_first_bytes(exchange.first_bytes, exchange.content_encoding)
+    )

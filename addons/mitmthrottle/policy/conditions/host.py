@@ -8,12 +8,12 @@ from __future__ import annotations
 from collections.abc import Iterator
 from typing import Any
 
-from mitmthrottle.policy.conditions import Bound, Condition, Warned, register, resolved
+from mitmthrottle.policy.conditions import Bound, Condition, register, resolved
 from mitmthrottle.policy.facts import NO, YES, Facts, listed
 from mitmthrottle.policy.language.fields import HostOrGroup, Many
 from mitmthrottle.policy.language.hosts import HostPattern, is_group_word
 from mitmthrottle.policy.language.substring_hosts import substring_host
-from mitmthrottle.policy.language.yamltree import Spot
+from mitmthrottle.policy.language.yamltree import Spot, Warned
 
 
 class Host(Bound):

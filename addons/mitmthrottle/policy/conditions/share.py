@@ -14,12 +14,12 @@ from typing import Annotated, Any, Literal
 
 from pydantic import PlainSerializer, PlainValidator, WithJsonSchema
 
-from mitmthrottle.policy.conditions import Bound, Condition, Warned, register
+from mitmthrottle.policy.conditions import Bound, Condition, register
 from mitmthrottle.policy.exchange import Exchange
 from mitmthrottle.policy.facts import NO, YES, Facts
 from mitmthrottle.policy.language import units
 from mitmthrottle.policy.language.fields import is_number, name_of_type, word_of
-from mitmthrottle.policy.language.yamltree import Spot
+from mitmthrottle.policy.language.yamltree import Spot, Warned
 
 _SPAN = 2.0**-53
 # Square roots are badly approximated by fractions, so their multiples never bunch up.

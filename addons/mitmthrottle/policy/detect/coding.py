@@ -29,7 +29,7 @@ def is_coded(content_encoding: str | None) -> bool:
     return content_encoding is not None and bool(_codings(content_encoding[:256]))
 
 
-def decoded_start(head: bytes, content_encoding: str | None) -> bytes | None:
+def decoded_start(first_bytes: bytes, content_encoding: str | None) -> bytes | None:
     """What the first bytes say once decoded (b"": nothing yet); None if they cannot be decoded."""
     codings = _codings(content_encoding[:256]) if content_encoding else ()
     if len(codings) > MOST_CODINGS:
@@ -39,10 +39,10 @@ def decoded_start(head: bytes, content_encoding: str | None) -> bytes | None:
         if decode is None:
             return None
         try:
-            head = decode(head)[:MOST_DECODED_BYTES]
+            first_bytes = decode(first_bytes)[:MOST_DECODED_BYTES]
         except (zlib.error, brotli.error, zstd.ZstdError, ValueError):
             return None
-    return head
+    return first_bytes
 
 
 @lru_cache(maxsize=256)

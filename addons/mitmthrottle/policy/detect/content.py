@@ -170,53 +170,54 @@ def _mime_type(content_type: str) -> str:
 
 
 def needs_more(
-    head: bytes,
+    first_bytes: bytes,
     complete: bool = False,
     content_type: str | None = None,
     content_encoding: str | None = None,
 ) -> bool:
     """Whether more of a body's first bytes could tell what it is; asked where only they can.
 
-    `head` is what has been seen of it, `complete` whether that was all. Never true of
+    `first_bytes` is what has been seen of it, `complete` whether that was all. Never true of
     FIRST_BYTES or more. Who waits should not do so for longer than a tenth of a second.
     """
-    if complete or len(head) >= FIRST_BYTES:
+    if complete or len(first_bytes) >= FIRST_BYTES:
         return False
     in_parts = mime_type(content_type) in IN_PARTS
     if is_coded(content_encoding):
-        decoded = decoded_start(head, content_encoding)
+        decoded = decoded_start(first_bytes, content_encoding)
         if decoded is None:
             return False  # no byte of it will ever tell
-        head = decoded
+        first_bytes = decoded
     if in_parts:
-        of_part = _part_head(head)
+        of_part = _part_head(first_bytes)
         if of_part is None:
             return True
         found = _PART_TYPE.search(of_part)
         if found and mime_type(found[1].decode("latin-1")) not in SAYS_NOTHING:
             return False
-        head = _after_part_head(head)
-    return len(head) < bytes_wanted(head)
+        first_bytes = _after_part_head(first_bytes)
+    return len(first_bytes) < bytes_wanted(first_bytes)
 
 
 def needs_first_bytes(
     content_type: str | None,
     sec_fetch_dest: str | None,
-    head: bytes | None = None,
+    first_bytes: bytes | None = None,
     content_encoding: str | None = None,
 ) -> bool:
     """Whether only the body (and after it the path) can tell what the response is.
 
-    `head` is what has been seen of it: of a body of parts, more may be needed than came at first.
-    Of others any first bytes are taken as all there are; how long to collect them: `needs_more`.
+    `first_bytes` is what has been seen of it: of a body of parts, more may be needed than came at
+    first. Of others any first bytes are taken as all there are; how long to collect
+    them: `needs_more`.
     """
     mime = mime_type(content_type)
     if mime in IN_PARTS:
-        if head is None:
+        if first_bytes is None:
             return True
-        plain = decoded_start(head, content_encoding)
-        return plain is not None and len(head) < FIRST_BYTES and _part_head(plain) is None
-    return head is None and mime in SAYS_NOTHING and _destination(sec_fetch_dest) is None
+        plain = decoded_start(first_bytes, content_encoding)
+        return plain is not None and len(first_bytes) < FIRST_BYTES and _part_head(plain) is None
+    return first_bytes is None and mime in SAYS_NOTHING and _destination(sec_fetch_dest) is None
 
 
 def kind_by_type(content_type: str | None) -> Kind | Literal["unknown"] | None:
@@ -225,31 +226,31 @@ def kind_by_type(content_type: str | None) -> Kind | Literal["unknown"] | None:
     return "unknown" if mime in IN_PARTS or mime in SAYS_NOTHING else kind_of_type(mime)
 
 
-def type_of_part(content_type: str | None, head: bytes | None) -> str | None:
+def type_of_part(content_type: str | None, first_bytes: bytes | None) -> str | None:
     """The bare type that the first part of a body declares; None for a body without parts, and
-    where the part's headers are not (all) seen or name none. `head` is decoded."""
-    if head is None or mime_type(content_type) not in IN_PARTS:
+    where the part's headers are not (all) seen or name none. `first_bytes` is decoded."""
+    if first_bytes is None or mime_type(content_type) not in IN_PARTS:
         return None
-    found = _PART_TYPE.search(_part_head(head) or b"")
+    found = _PART_TYPE.search(_part_head(first_bytes) or b"")
     return mime_type(found[1].decode("latin-1")) if found else None
 
 
 def classify(
     content_type: str | None,
     sec_fetch_dest: str | None,
-    head: bytes | None,
+    first_bytes: bytes | None,
     path: str,
     content_encoding: str | None = None,
 ) -> Kind | None:
     """The kind, or None for anything else.
 
-    `head` is the body's first bytes (512 are enough; b"" for an empty body). With head None
+    `first_bytes` is the body's first bytes (512 are enough; b"" for an empty body). With None
     (not yet seen) the path is asked at once: a caller who can wait asks `needs_first_bytes`.
     """
-    head = plain_head(head, content_encoding)
+    first_bytes = plain_first_bytes(first_bytes, content_encoding)
     if mime_type(content_type) in IN_PARTS:
-        told = kind_by_type(type_of_part(content_type, head))
-        head = _after_part_head(head)
+        told = kind_by_type(type_of_part(content_type, first_bytes))
+        first_bytes = _after_part_head(first_bytes)
     else:
         told = kind_by_type(content_type)
     if told != "unknown":
@@ -257,20 +258,20 @@ def classify(
     wanted = _destination(sec_fetch_dest)
     if wanted is not None:
         return wanted
-    if head:
-        known, kind = kind_of_bytes(head)
+    if first_bytes:
+        known, kind = kind_of_bytes(first_bytes)
         if known:
             return kind
-        if looks_like_text(head):  # a TypeScript file is no MPEG-TS, whatever its extension
+        if looks_like_text(first_bytes):  # a TypeScript file is no MPEG-TS, whatever its extension
             return None
     return kind_of_path(path)
 
 
-def plain_head(head: bytes | None, content_encoding: str | None) -> bytes | None:
+def plain_first_bytes(first_bytes: bytes | None, content_encoding: str | None) -> bytes | None:
     """The first bytes with any declared content coding taken off; empty where that cannot be."""
-    if not head or not is_coded(content_encoding):
-        return head
-    return decoded_start(head, content_encoding) or b""
+    if not first_bytes or not is_coded(content_encoding):
+        return first_bytes
+    return decoded_start(first_bytes, content_encoding) or b""
 
 
 def kind_of_type(mime: str) -> Kind | None:
@@ -298,20 +299,20 @@ def _destination(sec_fetch_dest: str | None) -> Kind | None:
     return _DESTINATIONS.get(sec_fetch_dest[:16].strip().lower()) if sec_fetch_dest else None
 
 
-def _part_head(head: bytes) -> bytes | None:
+def _part_head(first_bytes: bytes) -> bytes | None:
     """The headers of the first part, behind its boundary; None while they are not all there, empty
     where they never will be."""
-    found = _PART_HEAD_END.search(head, _part_start(head))
+    found = _PART_HEAD_END.search(first_bytes, _part_start(first_bytes))
     if found:
-        return head[: found.start()]
-    return b"" if len(head) >= PART_HEAD_BYTES else None
+        return first_bytes[: found.start()]
+    return b"" if len(first_bytes) >= PART_HEAD_BYTES else None
 
 
-def _after_part_head(head: bytes | None) -> bytes:
+def _after_part_head(first_bytes: bytes | None) -> bytes:
     """The first bytes of the first part itself; none where its headers are not all there."""
-    found = _PART_HEAD_END.search(head or b"", _part_start(head or b""))
-    return (head or b"")[found.end() :] if found else b""
+    found = _PART_HEAD_END.search(first_bytes or b"", _part_start(first_bytes or b""))
+    return (first_bytes or b"")[found.end() :] if found else b""
 
 
-def _part_start(head: bytes) -> int:
-    return len(head) - len(head.lstrip(b"\r\n"))
+def _part_start(first_bytes: bytes) -> int:
+    return len(first_bytes) - len(first_bytes.lstrip(b"\r\n"))

@@ -47,36 +47,42 @@ _PREFIXES: tuple[tuple[bytes, Media | None], ...] = (
 )
 
 
-def kind_of_bytes(head: bytes) -> tuple[bool, Media | None]:
+def kind_of_bytes(first_bytes: bytes) -> tuple[bool, Media | None]:
     """(True, kind or None) when the bytes are known, (False, None) when they say nothing."""
     for prefix, media in _PREFIXES:
-        if head.startswith(prefix):
+        if first_bytes.startswith(prefix):
             return True, media
-    found = _riff(head) or _iso_media(head) or _ogg(head) or _frames(head) or _manifest(head)
-    if found is None and _is_bmp(head):
+    found = (
+        _riff(first_bytes)
+        or _iso_media(first_bytes)
+        or _ogg(first_bytes)
+        or _frames(first_bytes)
+        or _manifest(first_bytes)
+    )
+    if found is None and _is_bmp(first_bytes):
         found = "photo"
     return found is not None, found
 
 
-def bytes_wanted(head: bytes) -> int:
+def bytes_wanted(first_bytes: bytes) -> int:
     """How many first bytes it takes to tell, as far as those that are here say."""
-    if any(head.startswith(prefix) for prefix, _ in _PREFIXES):
-        return len(head)
-    if head.startswith(b"OggS"):
+    if any(first_bytes.startswith(prefix) for prefix, _ in _PREFIXES):
+        return len(first_bytes)
+    if first_bytes.startswith(b"OggS"):
         return 128
-    if head.startswith(b"G") and head[1:4] != b"IF8":
+    if first_bytes.startswith(b"G") and first_bytes[1:4] != b"IF8":
         return 2 * _TS_PACKET_BYTES + 1
-    if head.startswith(b"BM"):
+    if first_bytes.startswith(b"BM"):
         return 18
-    text = head.removeprefix(_UTF8_MARK).lstrip()
+    text = first_bytes.removeprefix(_UTF8_MARK).lstrip()
     if not text or (text.startswith(b"<") and b"<MPD" not in text):
         return FIRST_BYTES
-    return _LONGEST_SIGNATURE + len(head) - len(text)
+    return _LONGEST_SIGNATURE + len(first_bytes) - len(text)
 
 
-def looks_like_text(head: bytes) -> bool:
+def looks_like_text(first_bytes: bytes) -> bool:
     """UTF-8 without control characters, in the first 64 bytes and at least four of them."""
-    start = head[:64]
+    start = first_bytes[:64]
     if len(start) < 4 or not _CONTROLS.isdisjoint(start):
         return False
     try:
@@ -87,51 +93,61 @@ def looks_like_text(head: bytes) -> bool:
     return True
 
 
-def _riff(head: bytes) -> Media | None:
-    if head[:4] != b"RIFF":
+def _riff(first_bytes: bytes) -> Media | None:
+    if first_bytes[:4] != b"RIFF":
         return None
     forms: dict[bytes, Media] = {b"WEBP": "photo", b"WAVE": "audio", b"AVI ": "video"}
-    return forms.get(head[8:12])
+    return forms.get(first_bytes[8:12])
 
 
-def _iso_media(head: bytes) -> Media | None:
+def _iso_media(first_bytes: bytes) -> Media | None:
     """MP4, QuickTime, HEIC, AVIF, and the fragments that DASH and HLS cut MP4 into."""
-    if head[4:8] not in _BOXES:
+    if first_bytes[4:8] not in _BOXES:
         return None
-    if head[4:8] == b"ftyp" and head[8:12] in _PHOTO_BRANDS:
+    if first_bytes[4:8] == b"ftyp" and first_bytes[8:12] in _PHOTO_BRANDS:
         return "photo"
-    return "audio" if head[8:12] in _AUDIO_BRANDS else "video"
+    return "audio" if first_bytes[8:12] in _AUDIO_BRANDS else "video"
 
 
-def _ogg(head: bytes) -> Media | None:
-    if head[:4] != b"OggS":
+def _ogg(first_bytes: bytes) -> Media | None:
+    if first_bytes[:4] != b"OggS":
         return None
-    return "video" if b"\x80theora" in head[:128] or b"BBCD\x00" in head[:128] else "audio"
+    return (
+        "video"
+        if b"\x80theora" in first_bytes[:128] or b"BBCD\x00" in first_bytes[:128]
+        else "audio"
+    )
 
 
-def _frames(head: bytes) -> Media | None:
+def _frames(first_bytes: bytes) -> Media | None:
     """Streams without a header: MPEG-TS packets, AAC (ADTS) and MPEG audio frames."""
-    if head[:1] == b"G" and len(head) > _TS_PACKET_BYTES:
-        ticks = head[::_TS_PACKET_BYTES][:5]
+    if first_bytes[:1] == b"G" and len(first_bytes) > _TS_PACKET_BYTES:
+        ticks = first_bytes[::_TS_PACKET_BYTES][:5]
         return "video" if ticks == b"G" * len(ticks) else None
-    if len(head) < 4 or head[0] != 0xFF or head[1] & 0xE0 != 0xE0:
+    if len(first_bytes) < 4 or first_bytes[0] != 0xFF or first_bytes[1] & 0xE0 != 0xE0:
         return None
-    layer, bitrate, sampling = (head[1] >> 1) & 3, head[2] >> 4, (head[2] >> 2) & 3
+    layer, bitrate, sampling = (
+        (first_bytes[1] >> 1) & 3,
+        first_bytes[2] >> 4,
+        (first_bytes[2] >> 2) & 3,
+    )
     if layer == 0:  # ADTS: sync of twelve bits, a sampling frequency that exists
-        return "audio" if head[1] & 0xF6 == 0xF0 and (head[2] >> 2) & 15 < 13 else None
-    version_exists = (head[1] >> 3) & 3 != 1
+        return (
+            "audio" if first_bytes[1] & 0xF6 == 0xF0 and (first_bytes[2] >> 2) & 15 < 13 else None
+        )
+    version_exists = (first_bytes[1] >> 3) & 3 != 1
     return "audio" if version_exists and bitrate not in (0, 15) and sampling != 3 else None
 
 
-def _manifest(head: bytes) -> Media | None:
+def _manifest(first_bytes: bytes) -> Media | None:
     """HLS and DASH manifests that begin with a byte order mark, white space or a comment."""
-    text = head.removeprefix(_UTF8_MARK).lstrip()
+    text = first_bytes.removeprefix(_UTF8_MARK).lstrip()
     if text.startswith(b"#EXTM3U"):
         return "video"
     return "video" if text.startswith(b"<") and b"<MPD" in text[:1024] else None
 
 
-def _is_bmp(head: bytes) -> bool:
-    if head[:2] != b"BM" or len(head) < 18 or head[6:10] != bytes(4):
+def _is_bmp(first_bytes: bytes) -> bool:
+    if first_bytes[:2] != b"BM" or len(first_bytes) < 18 or first_bytes[6:10] != bytes(4):
         return False
-    return int.from_bytes(head[14:18], "little") in _BMP_HEADERS
+    return int.from_bytes(first_bytes[14:18], "little") in _BMP_HEADERS

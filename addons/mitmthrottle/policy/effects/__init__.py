@@ -18,7 +18,7 @@ from pydantic import Field, ValidationInfo, create_model
 from mitmthrottle.policy.language.fields import Strict
 from mitmthrottle.policy.language.modules import import_all
 from mitmthrottle.policy.language.problems import Problem
-from mitmthrottle.policy.language.yamltree import Node, Report, Spot
+from mitmthrottle.policy.language.yamltree import Node, Report, Spot, Warned
 
 type BodyPart = Literal[
     "response", "upload", "relay-down", "relay-up", "websocket-down", "websocket-up"
@@ -30,9 +30,6 @@ DOWN: tuple[BodyPart, ...] = ("response", "relay-down", "websocket-down")
 
 type Home = Literal["then", "stage", "upload"]
 """the mappings that effects stand in"""
-
-type Warned = tuple[Node, str]
-"""where, and what to write instead"""
 
 
 @dataclass(frozen=True, slots=True)

@@ -11,7 +11,7 @@ from typing import Annotated, Any, ClassVar, Literal
 
 from pydantic import AfterValidator, Field
 
-from mitmthrottle.policy.effects import BodyPart, Effect, Home, Key, Warned, register
+from mitmthrottle.policy.effects import BodyPart, Effect, Home, Key, register
 from mitmthrottle.policy.language import units
 from mitmthrottle.policy.language.fields import (
     RATE_TEXT,
@@ -23,7 +23,7 @@ from mitmthrottle.policy.language.fields import (
     parsed,
     word_of,
 )
-from mitmthrottle.policy.language.yamltree import Spot
+from mitmthrottle.policy.language.yamltree import Spot, Warned
 
 LOWEST_LIVELY_BYTES_PER_S = 125.0  # 1 kbit/s: 30 s, a common time-out, bring less than 4 kB
 LONGEST_BURST_S = 10.0

@@ -12,10 +12,10 @@ from typing import Annotated, Any, ClassVar
 from pydantic import AfterValidator, Field, model_validator
 
 from mitmthrottle.pacing import Stalls
-from mitmthrottle.policy.effects import DOWN, BodyPart, Effect, Key, Warned, register
+from mitmthrottle.policy.effects import DOWN, BodyPart, Effect, Key, register
 from mitmthrottle.policy.language import units
 from mitmthrottle.policy.language.fields import Bytes, Seconds, Strict, name_of_type
-from mitmthrottle.policy.language.yamltree import Spot
+from mitmthrottle.policy.language.yamltree import Spot, Warned
 
 
 def _some_bytes(size: int) -> int:

@@ -16,12 +16,11 @@ from mitmthrottle.policy.effects import (
     Effect,
     EffectSet,
     Key,
-    Warned,
     mapping_of,
     register,
 )
 from mitmthrottle.policy.effects.rate import Limits, limits_of
-from mitmthrottle.policy.language.yamltree import Spot
+from mitmthrottle.policy.language.yamltree import Spot, Warned
 
 
 class Upload(mapping_of("upload")):  # type: ignore[misc]  # made of the table of effects

@@ -328,6 +328,10 @@ def _tag(event: Any) -> str:
     return str(event.tag) if event.tag else ""
 
 
+type Warned = tuple[Node, str]
+"""where in a file something is doubtful, and what to write instead"""
+
+
 @dataclass(frozen=True, slots=True)
 class Spot:
     """A place in a file's tree, from which others are looked for."""
