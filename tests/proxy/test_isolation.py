@@ -26,8 +26,8 @@ PARTS = [
     ("proxy.reports", "Reports", "began"),
     ("proxy.mark", "Marks", "begun"),
     ("proxy.mark", "Marks", "ended"),
-    ("proxy.watcher", "Watchers", "began"),
-    ("proxy.watcher", "Watchers", "ended"),
+    ("proxy.observer", "Observers", "began"),
+    ("proxy.observer", "Observers", "ended"),
     ("proxy.wake", "Waker", "at"),
     ("proxy.wake", "Waker", "close"),
     ("proxy.meter", "Meter", "passed"),
@@ -86,7 +86,7 @@ def test_a_response_comes_whole_and_the_next_is_paced(
         w.pass_time(10.0)  # a timer that nobody stopped runs out
         assert w.nothing_left()
         if raised:
-            faults = sum(w.addon.watchers.faults.values())
+            faults = sum(w.addon.observers.faults.values())
             assert w.engine.reports.counts["failed"] + faults >= 1
         before = len(w.received())
         w.request(GET)

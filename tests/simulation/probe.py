@@ -21,8 +21,8 @@ from mitmthrottle.proxy import guard
 from mitmthrottle.proxy.addon import Throttle
 from mitmthrottle.proxy.bodies.body import Body
 from mitmthrottle.proxy.flow_control import PacedHttp2Connection
+from mitmthrottle.proxy.observer import EndedBody, Observer
 from mitmthrottle.proxy.wake import Waker
-from mitmthrottle.proxy.watcher import EndedBody, Watcher
 
 _differences = functools.cache(guard.differences)
 
@@ -68,7 +68,7 @@ class Begun:
     body: weakref.ref[object]
 
 
-class Seen(Watcher):
+class Seen(Observer):
     """Keeps what is told, as a log would."""
 
     wants_unmatched = True
@@ -131,7 +131,7 @@ def take_out(throttle: Throttle) -> None:
 
 def tell_all(throttle: Throttle) -> None:
     """What waits to be told is told now."""
-    throttle.watchers.catch_up()
+    throttle.observers.catch_up()
 
 
 def effective(throttle: Throttle) -> Policy | None:

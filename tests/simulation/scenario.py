@@ -221,7 +221,7 @@ class World:
             self.throttle = Throttle()
             self.master.addons.add(self.throttle)
             self.seen = probe.Seen(self.now)
-            self.throttle.watch(self.seen)
+            self.throttle.observe(self.seen)
         if not self.meddler_first:
             self.master.addons.add(meddler)
         self.master.options.update(**self.options)

@@ -30,9 +30,9 @@ from .engine import Engine
 from .facts import url_of
 from .guard import require_known_mitmproxy
 from .mark import Marks
+from .observer import Observer, Observers
 from .patch import Patch, annotate_har, widen
 from .pinned import Pinned
-from .watcher import Watcher, Watchers
 
 logger = logging.getLogger(__name__)
 
@@ -43,7 +43,7 @@ class Throttle:
     def __init__(self) -> None:
         self.engine: Engine | None = None
         self.control = Control(self._use)
-        self.watchers = Watchers()
+        self.observers = Observers()
         self.marks = Marks()
         self._path: Path | None = None
         self._reloads = 0  # how often a newer file has taken over
@@ -55,11 +55,11 @@ class Throttle:
         self._pinned = Pinned()
         self._quic_refused = False
 
-    def watch(self, watcher: Watcher) -> None:
+    def observe(self, observer: Observer) -> None:
         """Tell this one what happens, from now on."""
-        self.watchers.add(watcher)
+        self.observers.add(observer)
         if self.engine is not None:
-            watcher.policy_in_force(self.engine.policy, self._path, self._reloads)
+            observer.policy_in_force(self.engine.policy, self._path, self._reloads)
 
     @property
     def store_address(self) -> Address | None:
@@ -150,12 +150,12 @@ class Throttle:
     # -- beginning and end
 
     def running(self) -> None:
-        self.watchers.tell_later(asyncio.get_running_loop().call_later)
+        self.observers.tell_later(asyncio.get_running_loop().call_later)
 
     def done(self) -> None:
         self._running = False
         self._stop()
-        self.watchers.tell_later(None)  # nobody comes round again
+        self.observers.tell_later(None)  # nobody comes round again
 
     def _use(self, policy: Policy) -> None:
         """Slow by this policy from now on."""
@@ -166,13 +166,13 @@ class Throttle:
             self.engine.change_policy(policy, self._version(policy))
         else:
             self._begin(policy)
-        self.watchers.policy_in_force(policy, self._path, self._reloads)
+        self.observers.policy_in_force(policy, self._path, self._reloads)
 
     def _begin(self, policy: Policy) -> None:
         proxyserver = ctx.master.addons.get("proxyserver")
         if not isinstance(proxyserver, Proxyserver):
             raise exceptions.OptionsError("mitmthrottle needs mitmproxy's proxyserver addon")
-        self.engine = engine.start(policy, proxyserver, self.watchers, self.marks, self._shared)
+        self.engine = engine.start(policy, proxyserver, self.observers, self.marks, self._shared)
         self.engine.version = self._version(policy)
         self.engine.server_timing = ctx.options.throttle_server_timing
         self._patch = Patch(self.engine)
@@ -199,7 +199,7 @@ class Throttle:
 
     def _broken(self, error: PolicyError) -> None:
         logger.error("mitmthrottle: the last good policy stays in force, since\n%s", error)
-        self.watchers.policy_refused(error)
+        self.observers.policy_refused(error)
 
     def _stop(self) -> None:
         if self._live is not None:
@@ -212,7 +212,7 @@ class Throttle:
         if self.engine is not None:
             self.engine.stop()
             self.engine = None
-            self.watchers.stopped()
+            self.observers.stopped()
 
     # -- mitmproxy's hooks
 

@@ -31,10 +31,10 @@ from .bodies.starts import StartLimits
 from .connections import Connections
 from .facts import PAGE_HOST, exchange_of, host_of, is_address, upload_of, user_of
 from .mark import Marks
+from .observer import Observers
 from .reports import Reports
 from .unpaced import Unpaced
 from .wake import LONGEST_TICK_S, SHORTEST_TICK_S, Clock, Waker
-from .watcher import Watchers
 
 CLOCKS_DIFFER_S = 0.05  # between processes: not worth changing anything for
 
@@ -47,7 +47,7 @@ class Engine:
         policy: Policy,
         proxyserver: Proxyserver,
         clock: Clock,
-        watchers: Watchers,
+        observers: Observers,
         marks: Marks,
         store: Store | None = None,
     ) -> None:
@@ -62,7 +62,7 @@ class Engine:
         self.server_timing = False  # say in responses what is done to them
         self.paced_bodies = 0
         self.connections = Connections(proxyserver)
-        self.reports = Reports(watchers, marks, clock.now)
+        self.reports = Reports(observers, marks, clock.now)
         self.stopped = False
         self._bodies: defaultdict[str, set[Body]] = defaultdict(set)  # by client connection
         self.http2_clients: WeakSet[layer.Layer] = WeakSet()
@@ -159,7 +159,7 @@ class Engine:
             return None
         if not self._decider.might_match_host(host):
             # Not even looked at, unless somebody wants to know.
-            if self.reports.watchers.wants_unmatched:
+            if self.reports.observers.wants_unmatched:
                 now = self.now()
                 self.reports.unconcerned(flow, now, now - self.policy_started, self.version)
             self.reports.unmatched += 1
@@ -442,7 +442,7 @@ class Engine:
 def start(
     policy: Policy,
     proxyserver: Proxyserver,
-    watchers: Watchers,
+    observers: Observers,
     marks: Marks,
     shared: tuple[Address, Down] | None = None,
 ) -> Engine:
@@ -451,7 +451,7 @@ def start(
     asyncio.get_running_loop()
     clock = Clock()
     store = Store(*shared, clock.now) if shared else None
-    engine = Engine(policy, proxyserver, clock, watchers, marks, store)
+    engine = Engine(policy, proxyserver, clock, observers, marks, store)
     clock.on_failure = engine.clock_failed
     clock.on_wake_failure = engine.wake_failed
     return engine

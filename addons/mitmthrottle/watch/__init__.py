@@ -16,11 +16,11 @@ def addons(throttle: Throttle) -> list[object]:
     # Only here: `mitmthrottle top` should not wait for mitmproxy to be imported.
     from mitmthrottle.watch.log import Log
     from mitmthrottle.watch.metrics import Metrics
-    from mitmthrottle.watch.page import Page
+    from mitmthrottle.watch.page.addon import Page
     from mitmthrottle.watch.why import Why
 
     log = Log()
     metrics = Metrics(throttle, log)
-    for watcher in (log, metrics):
-        throttle.watch(watcher)
+    for observer in (log, metrics):
+        throttle.observe(observer)
     return [log, Why(throttle), Page(throttle, metrics.exposition)]

@@ -11,7 +11,7 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 
 from mitmthrottle.proxy.bodies.body import Body
-from mitmthrottle.proxy.watcher import EndedBody
+from mitmthrottle.proxy.observer import EndedBody
 
 EVERY_S = 1.0
 KEPT = 300
