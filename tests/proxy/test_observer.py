@@ -11,9 +11,8 @@ import pytest
 from mitmproxy import http
 
 from mitmthrottle.policy import Decision, Exchange, Policy, PolicyError, parse_policy
-from mitmthrottle.proxy.bodies.body import Body
 from mitmthrottle.proxy.observer import EndedBody, Observer
-from mitmthrottle.proxy.record import Record
+from mitmthrottle.proxy.record import BodySnapshot, Record
 
 from .playbook import Wire, wire
 from .relayed import relay
@@ -41,7 +40,7 @@ class Notes(Observer):
         self.policies: list[tuple[str, int]] = []
         self.decisions: list[tuple[str, Decision]] = []
         self.exchanges: list[Exchange] = []
-        self.begun: list[Body] = []
+        self.begun: list[BodySnapshot] = []
         self.records: list[Record] = []
         self.failures: list[str] = []
         self.refused: list[PolicyError] = []
@@ -57,7 +56,7 @@ class Notes(Observer):
         self.decisions.append((flow.id, decision))
         self.exchanges.append(exchange)
 
-    def began(self, body: Body) -> None:
+    def began(self, body: BodySnapshot) -> None:
         self.begun.append(body)
 
     def ended(self, record: EndedBody) -> None:
@@ -86,8 +85,11 @@ def test_a_slowed_response_is_told_from_its_headers_to_its_end() -> None:
         w.respond(HEAD_20K)
         w.respond(BODY)
         assert notes.rules() == ["photos"]
-        (held,) = notes.begun
+        (begun,) = notes.begun
+        assert (begun.flow_id, begun.sent_bytes) == (w.flows[0].id, 0)
+        (held,) = w.addon.snapshot().bodies
         assert held.waiting_bytes > 18_000
+        assert begun.waiting_bytes == 0  # what was told is not changed afterwards
         w.pass_time(3)
         (record,) = notes.records
         assert record.rule is not None
@@ -142,7 +144,7 @@ def test_unmatched_responses_are_counted_where_wanted(request_text: str, streame
 
 def test_who_does_not_want_unmatched_responses_is_told_only_of_their_end() -> None:
     with wire(SLOW) as w:
-        one, other = observed(w, unmatched=True), watched(w)
+        one, other = observed(w, unmatched=True), observed(w)
         w.request(OTHER)
         w.respond(HEAD_20K)
         w.respond(BODY)
@@ -257,7 +259,7 @@ def test_a_watcher_that_fails_harms_nobody(caplog: pytest.LogCaptureFixture) -> 
         def decided(self, flow: http.HTTPFlow, exchange: Exchange, decision: Decision) -> None:
             raise RuntimeError("decided")
 
-        def began(self, body: Body) -> None:
+        def began(self, body: BodySnapshot) -> None:
             raise RuntimeError("began")
 
         def ended(self, record: EndedBody) -> None:

@@ -220,7 +220,7 @@ class World:
         if self.throttled:
             self.throttle = Throttle()
             self.master.addons.add(self.throttle)
-            self.seen = probe.Seen(self.now)
+            self.seen = probe.Seen(self.now, self.throttle)
             self.throttle.observe(self.seen)
         if not self.meddler_first:
             self.master.addons.add(meddler)

@@ -66,10 +66,11 @@ class Seen:
     def sample(self) -> None:
         ended, self.page_state.just_ended = self.page_state.just_ended, JustEnded()
         totals = {name: tally.ended_bytes for name, tally in self.page_state.rules.items()}
-        self.samples.take(self.wire.clock.time, self.wire.engine.active(), totals, ended)
+        bodies = self.wire.addon.snapshot().bodies
+        self.samples.take(self.wire.clock.time, bodies, totals, ended)
 
     def state(self, reading: Reading = TRUSTED) -> State:
-        return self.view.state(reading)
+        return self.view.state(self.wire.addon.snapshot(), reading)
 
 
 @contextmanager
@@ -79,7 +80,6 @@ def seen(policy: str = POLICY) -> Iterator[Seen]:
         connection.addon.observe(page_state)
         peers = Peers(connection.addon, page_state, samples, lambda: "here:8080")
         view = View(
-            connection.addon,
             page_state,
             samples,
             lambda: ["127.0.0.1:8080"],
@@ -149,9 +149,9 @@ def test_only_newer_samples_where_the_reader_knows_the_others() -> None:
         last = see.state()["samples"]["last"]
         assert last == 3
         assert len(see.state()["rules"][0]["measured"]) == 3
-        newer = see.view.state(Reading("127.0.0.1", True, None, None, since=2))
+        newer = see.state(Reading("127.0.0.1", True, None, None, since=2))
         assert len(newer["rules"][0]["measured"]) == 1
-        none = see.view.state(Reading("127.0.0.1", True, None, None, since=99))
+        none = see.state(Reading("127.0.0.1", True, None, None, since=99))
         assert none["rules"][0]["measured"] == []
 
 

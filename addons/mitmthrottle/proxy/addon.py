@@ -21,7 +21,7 @@ from mitmproxy.proxy import layer
 from mitmproxy.proxy.server_hooks import ServerConnectionHookData
 
 from mitmthrottle.policy import Policy, PolicyError, find_policy, load_policy
-from mitmthrottle.store import Address, Down
+from mitmthrottle.store import Address, Down, PeerMessages, exchange_status
 
 from . import cork, engine, flow_control, live, options, quic
 from .bodies.body import SMALL_QUEUE_BYTES
@@ -33,6 +33,7 @@ from .mark import Marks
 from .observer import Observer, Observers
 from .patch import Patch, annotate_har, widen
 from .pinned import Pinned
+from .snapshot import Snapshot
 
 logger = logging.getLogger(__name__)
 
@@ -60,6 +61,27 @@ class Throttle:
         self.observers.add(observer)
         if self.engine is not None:
             observer.policy_in_force(self.engine.policy, self._path, self._reloads)
+
+    def snapshot(self) -> Snapshot:
+        """How it is now.  Observers have been told by then of all that was before."""
+        self.observers.catch_up()
+        failures = self.observers.faults.total()
+        if self.engine is None:
+            return Snapshot(observer_failures=failures)
+        return Snapshot(
+            engine=self.engine.snapshot(),
+            file_policy=self.control.policy,
+            overrides=self.control.snapshot(),
+            observer_failures=failures,
+        )
+
+    async def tell_peers(self, text: str, *, listen: bool) -> PeerMessages | None:
+        """Say this to the processes that share with this one, and hear what they say; None where
+        nobody wants to know (`listen`), or there is no store that answers."""
+        store = self.engine.store if self.engine is not None else None
+        if store is None or store.away is not None:
+            return None
+        return await exchange_status(store, text, listen=listen)
 
     @property
     def store_address(self) -> Address | None:

@@ -33,6 +33,7 @@ from .facts import PAGE_HOST, exchange_of, host_of, is_address, upload_of, user_
 from .mark import Marks
 from .observer import Observers
 from .reports import Reports
+from .snapshot import EngineSnapshot, of_store
 from .unpaced import Unpaced
 from .wake import LONGEST_TICK_S, SHORTEST_TICK_S, Clock, Waker
 
@@ -383,6 +384,21 @@ class Engine:
 
     def active(self) -> list[Body]:
         return [body for group in self._bodies.values() for body in group]
+
+    def snapshot(self) -> EngineSnapshot:
+        """How it is now, in plain values."""
+        now = self.now()
+        return EngineSnapshot(
+            policy=self.policy,
+            version=self.version,
+            decider=self._decider,
+            policy_started_unix=self.policy_started_unix,
+            elapsed_s=now - self.policy_started,
+            bodies=tuple([body.snapshot(now) for group in self._bodies.values() for body in group]),
+            unmatched_responses=self.reports.unmatched,
+            outcomes=dict(self.reports.counts),
+            store=of_store(self.store) if self.store is not None else None,
+        )
 
     def client_gone(self, client: Client) -> None:
         """Normally its layers have noticed; what is left over ends here."""

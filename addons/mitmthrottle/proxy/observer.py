@@ -16,8 +16,7 @@ from mitmproxy import http
 
 from mitmthrottle.policy import Decision, Exchange, Policy, PolicyError
 
-from .bodies.body import Body
-from .record import Record
+from .record import BodySnapshot, Record
 from .unpaced import Unpaced
 
 logger = logging.getLogger(__name__)
@@ -55,8 +54,8 @@ class Observer:
         """A response's headers came. Told again for the same flow when its body has settled it.
         Told within `TELL_EVERY_S`, and before the end of the same flow."""
 
-    def began(self, body: Body) -> None:
-        """A body is in the throttle's hands; `body` tells how far it is until it `ended`."""
+    def began(self, body: BodySnapshot) -> None:
+        """A body is in the throttle's hands; how far it is later, a `Snapshot` tells."""
 
     def ended(self, record: EndedBody) -> None:
         """A body has ended, however it did; also one that no rule slowed, if anybody wanted to be
@@ -168,7 +167,12 @@ class Observers(Observer):
                 except Exception:  # see the rule above
                     self._fault(observer, "decided")
 
-    def began(self, body: Body) -> None:
+    @property
+    def listen_to_beginnings(self) -> bool:
+        """Whether anybody wants to be told of bodies that begin."""
+        return bool(self._to_beginnings)
+
+    def began(self, body: BodySnapshot) -> None:
         for observer in self._to_beginnings:
             try:
                 observer.began(body)

@@ -67,7 +67,8 @@ class Reports:
     # -- bodies in the throttle's hands
 
     def began(self, body: Body) -> None:
-        self.observers.began(body)
+        if self.observers.listen_to_beginnings:
+            self.observers.began(body.snapshot(self._now()))
 
     def ended(self, body: Body, outcome: str) -> None:
         try:

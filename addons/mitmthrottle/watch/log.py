@@ -25,8 +25,6 @@ from mitmthrottle.policy import Rule
 from mitmthrottle.policy.outside import cut
 from mitmthrottle.policy.units import parse_size
 from mitmthrottle.proxy.observer import EndedBody, Observer
-from mitmthrottle.proxy.record import Record
-from mitmthrottle.proxy.unpaced import Unpaced
 
 logger = logging.getLogger(__name__)
 
@@ -266,7 +264,7 @@ NULL = "null"
 LONGEST_PATH = 2048
 
 
-def line_of(record: Record | Unpaced) -> bytes:
+def line_of(record: EndedBody) -> bytes:
     """With its newline; ASCII only, so that no reader stumbles over what was in a URL.
 
     Put together by hand, since there is one for each response: a dictionary and its encoder take

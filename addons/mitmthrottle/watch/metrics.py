@@ -28,16 +28,15 @@ from prometheus_client.registry import Collector
 from prometheus_client.utils import floatToGoString
 
 from mitmthrottle.policy import Policy, PolicyError, Rule
-from mitmthrottle.proxy.addon import Throttle
-from mitmthrottle.proxy.engine import Engine
 from mitmthrottle.proxy.observer import EndedBody, Observer
+from mitmthrottle.proxy.snapshot import Observed, Snapshot, StoreSnapshot
 from mitmthrottle.watch.log import Log
 
 
 class Metrics(Observer):
     """Counts for Prometheus, in a registry of its own."""
 
-    def __init__(self, throttle: Throttle, log: Log) -> None:
+    def __init__(self, throttle: Observed, log: Log) -> None:
         self.registry = CollectorRegistry()
         self._throttle = throttle
         self._ended = Ended()
@@ -56,11 +55,13 @@ class Metrics(Observer):
             self._reloads.labels(result)
         self._reloads_seen = 0
         self.registry.register(self._ended)
-        self.registry.register(Gauges(throttle, log, self._ended.label))
+        self._gauges = Gauges(log, self._ended.label)
+        self.registry.register(self._gauges)
 
     def exposition(self, accept: str = "") -> tuple[bytes, str]:
         """The body and its content type, in the format that an Accept header asks for."""
-        self._throttle.observers.catch_up()
+        # Before the counts are read: observers are told first of what is not told yet.
+        self._gauges.snapshot = self._throttle.snapshot()
         encode, content_type = choose_encoder(accept)
         return encode(self.registry), content_type
 
@@ -282,19 +283,17 @@ UNDECIDED = ""
 
 
 class Gauges(Collector):
-    """To be asked in the proxy's event loop only: that is where all of it changes."""
+    """What a snapshot says."""
 
-    def __init__(self, throttle: Throttle, log: Log, label: Callable[[Rule], str]) -> None:
-        self._throttle = throttle
+    def __init__(self, log: Log, label: Callable[[Rule], str]) -> None:
+        self.snapshot = Snapshot()
+        """to be set before it is asked"""
         self._log = log
         self._label = label
 
-    def describe(self) -> Iterator[Metric]:
-        """Asked at registration, for names that are taken."""
-        yield from self.collect()
-
     def collect(self) -> Iterator[Metric]:
-        engine = self._throttle.engine
+        """Also asked at registration, for names that are taken."""
+        engine = self.snapshot.engine
         active = GaugeMetricFamily(
             "mitmthrottle_active", "Bodies that are being paced.", labels=("kind", "rule")
         )
@@ -307,46 +306,43 @@ class Gauges(Collector):
         policy = InfoMetricFamily("mitmthrottle_policy", "The policy in force.")
         rules = GaugeMetricFamily("mitmthrottle_policy_rules", "Rules of the policy in force.")
         if engine is not None:
-            for (kind, rule), count in self._under_way(engine).items():
+            under_way = Counter(
+                (body.kind, self._label(body.rule) if body.rule else UNDECIDED)
+                for body in engine.bodies
+            )
+            for (kind, rule), count in under_way.items():
                 active.add_metric((kind, rule), count)
-            waiting.add_metric((), sum(body.waiting_bytes for body in engine.active()))
+            waiting.add_metric((), sum(body.waiting_bytes for body in engine.bodies))
             policy.add_metric((), {"name": engine.policy.name, "version": engine.version})
             rules.add_metric((), len(engine.policy.rules))
-        unmatched.add_metric((), engine.reports.unmatched if engine else 0)
-        yield from self._shared(engine)
+            if engine.store is not None:
+                yield from _of_store(engine.store)
+        unmatched.add_metric((), engine.unmatched_responses if engine else 0)
         faults = CounterMetricFamily(
             "mitmthrottle_watcher_failures", "Errors in what looks on: log, metrics, page."
         )
-        faults.add_metric((), sum(self._throttle.observers.faults.values()))
+        faults.add_metric((), self.snapshot.observer_failures)
         lost = CounterMetricFamily(
             "mitmthrottle_log_lost_lines", "Lines that throttle_log could not write."
         )
         lost.add_metric((), self._log.lost)
         yield from (active, waiting, unmatched, policy, rules, faults, lost)
 
-    def _shared(self, engine: Engine | None) -> Iterator[Metric]:
-        """Of a store that several proxies share; nothing where there is none."""
-        store = engine.store if engine is not None else None
-        if store is None:
-            return
-        yield GaugeMetricFamily(
-            "mitmthrottle_store_up", "Whether the shared store answers.", float(store.away is None)
-        )
-        yield GaugeMetricFamily(
-            "mitmthrottle_store_processes", "Processes that share.", store.parts.processes
-        )
-        yield GaugeMetricFamily(
-            "mitmthrottle_store_budgets", "Shared budgets in use here.", len(store.parts)
-        )
-        for name, help_text, count in (
-            ("calls", "Calls to the shared store.", store.connection.calls),
-            ("outages", "How often the shared store went away.", store.counts["away"]),
-            ("losses", "How often it had lost what it knew.", store.counts["emptied"]),
-        ):
-            yield CounterMetricFamily(f"mitmthrottle_store_{name}", help_text, count)
 
-    def _under_way(self, engine: Engine) -> Counter[tuple[str, str]]:
-        return Counter(
-            (body.kind, self._label(body.rule) if body.rule else UNDECIDED)
-            for body in engine.active()
-        )
+def _of_store(store: StoreSnapshot) -> Iterator[Metric]:
+    """Where several proxies share one."""
+    yield GaugeMetricFamily(
+        "mitmthrottle_store_up", "Whether the shared store answers.", float(store.away_s is None)
+    )
+    yield GaugeMetricFamily(
+        "mitmthrottle_store_processes", "Processes that share.", store.processes
+    )
+    yield GaugeMetricFamily(
+        "mitmthrottle_store_budgets", "Shared budgets in use here.", store.budgets
+    )
+    for name, help_text, count in (
+        ("calls", "Calls to the shared store.", store.calls),
+        ("outages", "How often the shared store went away.", store.outages),
+        ("losses", "How often it had lost what it knew.", store.losses),
+    ):
+        yield CounterMetricFamily(f"mitmthrottle_store_{name}", help_text, count)

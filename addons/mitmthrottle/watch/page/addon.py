@@ -21,10 +21,10 @@ from mitmproxy.addonmanager import Loader
 from mitmproxy.addons.proxyserver import Proxyserver
 from mitmproxy.connection import Server
 
-from mitmthrottle.proxy.addon import Throttle
 from mitmthrottle.proxy.destinations import opened_by_us
 from mitmthrottle.proxy.facts import PAGE_HOST, host_of, name_of
 from mitmthrottle.proxy.pinned import says_so
+from mitmthrottle.proxy.snapshot import Observed
 
 from . import access, pac
 from .api import State
@@ -45,7 +45,7 @@ HIDE_AFTER_S = 1.0
 class Page:
     """The addon: options, listener, samples, and what the page asks for."""
 
-    def __init__(self, throttle: Throttle, exposition: Callable[[str], tuple[bytes, str]]) -> None:
+    def __init__(self, throttle: Observed, exposition: Callable[[str], tuple[bytes, str]]) -> None:
         """`exposition` gives the metrics and their content type for an Accept header."""
         self._throttle = throttle
         self._page_state = PageState()
@@ -53,7 +53,6 @@ class Page:
         self._devices = Devices()
         self._peers = Peers(throttle, self._page_state, self._samples, self._name)
         self._view = View(
-            throttle,
             self._page_state,
             self._samples,
             self.listens,
@@ -76,7 +75,7 @@ class Page:
                 pac=self._pac,
                 metrics=exposition,
                 authority=_authority,
-                version=lambda: throttle.engine.version if throttle.engine else None,
+                version=self._version,
             )
         )
         throttle.observe(self._page_state)
@@ -198,12 +197,12 @@ class Page:
                 logger.exception("mitmthrottle: the live page's sample failed")
 
     def _take_sample(self, now: float) -> None:
-        page_state, engine = self._page_state, self._throttle.engine
-        self._throttle.observers.catch_up()
-        ended, page_state.just_ended = page_state.just_ended, JustEnded()
-        totals = {name: tally.ended_bytes for name, tally in page_state.rules.items()}
-        self._samples.take(now, engine.active() if engine else (), totals, ended)
-        page_state.tick()
+        bodies = self._throttle.snapshot().bodies
+        kept = self._page_state
+        ended, kept.just_ended = kept.just_ended, JustEnded()
+        totals = {name: tally.ended_bytes for name, tally in kept.rules.items()}
+        self._samples.take(now, bodies, totals, ended)
+        kept.tick()
 
     # -- mitmproxy's hooks
 
@@ -247,10 +246,14 @@ class Page:
         ]
 
     def _state(self, reading: Reading) -> State:
-        self._throttle.observers.catch_up()
+        now = self._throttle.snapshot()
         self._page_state.looked_at()
         self._peers.looked_at()
-        return self._view.state(reading)
+        return self._view.state(now, reading)
+
+    def _version(self) -> str | None:
+        engine = self._throttle.snapshot().engine
+        return engine.version if engine is not None else None
 
     def _name(self) -> str:
         """What to call this process among those that share budgets with it."""
@@ -261,9 +264,8 @@ class Page:
         return f"{host}:{listens[0].rpartition(':')[2]}" if listens else host
 
     def _switch(self, rule: str, on: bool) -> None:
-        control = self._throttle.control
         try:
-            control.enable(rule, "") if on else control.disable(rule, "")
+            self._throttle.enable(rule) if on else self._throttle.disable(rule)
         except exceptions.CommandError as fault:
             raise SwitchRefused(str(fault)) from None
         logger.info("mitmthrottle: `%s` was switched %s on the page", rule, "on" if on else "off")
@@ -271,7 +273,7 @@ class Page:
     def _pac(self, host: str, proxy: str | None) -> str:
         if proxy is None and (listens := self.listens()):
             proxy = self._as_seen(host, listens[0])
-        policy = self._throttle.control.policy if self._throttle.engine else None
+        policy = self._throttle.snapshot().file_policy
         return pac.pac(policy, pac.parse_proxy(proxy) if proxy else None)
 
     def _as_seen(self, host: str, listens: str) -> str:

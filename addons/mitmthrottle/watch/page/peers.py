@@ -10,26 +10,33 @@ from __future__ import annotations
 import asyncio
 import logging
 import time
-from collections.abc import Callable, Hashable, Iterable
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from typing import Annotated
 
 from pydantic import AfterValidator, ConfigDict, Field, TypeAdapter, ValidationError
 
-from mitmthrottle.pacing import Part
 from mitmthrottle.policy import Policy
 from mitmthrottle.policy.outside import printable
-from mitmthrottle.proxy.addon import Throttle
-from mitmthrottle.proxy.engine import Engine
-from mitmthrottle.store import Names, PeerMessages, Store, exchange_status
+from mitmthrottle.proxy.snapshot import EngineSnapshot, Observed, ShareSnapshot, StoreSnapshot
+from mitmthrottle.store import Names, PeerMessages
 from mitmthrottle.store.peers import EVERY_S
 
 from . import api as shape
 from .samples import Samples
 from .state import PageState
 
+logger = logging.getLogger(__name__)
+
 MOST_SHARES = 12
 """of one process; the busiest"""
+SOON_S = 0.5
+"""The least time between two calls, when somebody begins to look."""
+SILENT_AFTER_S = 3 * EVERY_S
+SETTLED_S = 5.0
+"""A policy that came later than that is on its way to the others too."""
+FORGOTTEN_S = 60.0
+"""What was heard before that is not shown, if the store is away for so long."""
 
 # Anybody who can write to the store may have put escapes for a terminal into it.
 _Short = Annotated[str, Field(max_length=100), AfterValidator(printable)]
@@ -91,45 +98,22 @@ def hash_of_rule(names: Names, name: str) -> str:
     return names.of("rule", name).rpartition(":")[2]
 
 
-def shares(parts: Iterable[Part], names: Names) -> tuple[Share, ...]:
-    """What is drawn from shared budgets here, those of one limit taken together."""
-    limits: dict[Hashable, list[Part]] = {}
-    for part in parts:
-        if part.drawing and isinstance(part.key, tuple):
-            limits.setdefault(part.key[:3], []).append(part)
-    found = [_share(key, group, names) for key, group in limits.items() if isinstance(key, tuple)]
-    found.sort(key=lambda share: -share.measured_bytes_per_s)
-    return tuple(found[:MOST_SHARES])
-
-
-def _share(key: tuple[Hashable, ...], parts: list[Part], names: Names) -> Share:
-    """`key` is of bodies/plan.py: whose limit, its number, `per`."""
-    owner, index, per = key
-    upload = isinstance(owner, tuple) and owner[1] == "upload"
-    rule = owner[0] if isinstance(owner, tuple) else owner
-    limited = all(part.budget.fraction <= 1 for part in parts)
-    return Share(
-        rule=hash_of_rule(names, str(rule)),
-        index=int(str(index)),
-        per=str(per),
-        upload=upload,
-        budgets=len(parts),
-        responses=sum(part.drawing for part in parts),
-        limit_bytes_per_s=sum(part.budget.limit_bytes_per_s for part in parts),
-        asked_bytes_per_s=sum(p.budget.rate_bytes_per_s for p in parts) if limited else None,
-        measured_bytes_per_s=sum(part.taken_bytes_per_s for part in parts),
+def _shares(found: Iterable[ShareSnapshot], names: Names) -> tuple[Share, ...]:
+    busiest = sorted(found, key=lambda share: -share.measured_bytes_per_s)[:MOST_SHARES]
+    return tuple(
+        Share(
+            rule=hash_of_rule(names, share.rule),
+            index=share.index,
+            per=share.per,
+            upload=share.direction == "up",
+            budgets=share.budgets,
+            responses=share.bodies,
+            limit_bytes_per_s=share.limit_bytes_per_s,
+            asked_bytes_per_s=share.rate_bytes_per_s,
+            measured_bytes_per_s=share.measured_bytes_per_s,
+        )
+        for share in busiest
     )
-
-
-logger = logging.getLogger(__name__)
-
-SOON_S = 0.5
-"""The least time between two calls, when somebody begins to look."""
-SILENT_AFTER_S = 3 * EVERY_S
-SETTLED_S = 5.0
-"""A policy that came later than that is on its way to the others too."""
-FORGOTTEN_S = 60.0
-"""What was heard before that is not shown, if the store is away for so long."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -144,7 +128,7 @@ class Peers:
     """What this process and the others say."""
 
     def __init__(
-        self, throttle: Throttle, page_state: PageState, samples: Samples, name: Callable[[], str]
+        self, throttle: Observed, page_state: PageState, samples: Samples, name: Callable[[], str]
     ) -> None:
         """`name` is how this process is to be called."""
         self._throttle = throttle
@@ -153,7 +137,7 @@ class Peers:
         self._name = name
         self._last: _Last | None = None
         self._somebody_looks = asyncio.Event()
-        self._rules: tuple[Policy, str, dict[str, str]] | None = None
+        self._rules: tuple[Policy, dict[str, str]] | None = None
 
     async def run(self) -> None:
         """Tell and listen, until cancelled."""
@@ -171,13 +155,11 @@ class Peers:
             self._somebody_looks.clear()
 
     async def _once(self) -> None:
-        engine = self._throttle.engine
-        if engine is None or engine.store is None or engine.store.away is not None:
+        engine = self._throttle.snapshot().engine
+        if engine is None or engine.store is None or engine.store.away_s is not None:
             return
-        heard = await exchange_status(
-            engine.store,
-            self._word(engine, engine.store).text(),
-            listen=self._page_state.wants_unmatched,
+        heard = await self._throttle.tell_peers(
+            self._own(engine, engine.store).text(), listen=self._page_state.wants_unmatched
         )
         if heard is not None:
             self._last = _Last(heard, time.monotonic())
@@ -187,7 +169,7 @@ class Peers:
         if self._last is None or time.monotonic() - self._last.at > SILENT_AFTER_S:
             self._somebody_looks.set()
 
-    def _word(self, engine: Engine, store: Store) -> PeerStatus:
+    def _own(self, engine: EngineSnapshot, store: StoreSnapshot) -> PeerStatus:
         """What we say."""
         loaded = self._page_state.loaded
         series = self._samples.series.values()
@@ -195,30 +177,35 @@ class Peers:
             name=self._name()[:100],
             version=engine.version,
             policy_s=time.time() - loaded.time if loaded else 0.0,
-            paced=engine.paced_bodies,
+            paced=len(engine.bodies),
             measured_bytes_per_s=sum(each.measured[-1] for each in series if each.measured),
-            shares=shares(store.parts.active(), store.names),
+            shares=_shares(store.shares, Names(engine.policy.seed)),
         )
 
     # -- what the page shows
 
-    def states(self, store: Store, *, trusted: bool) -> list[shape.MemberState] | None:
+    def states(
+        self,
+        engine: EngineSnapshot,
+        store: StoreSnapshot,
+        file_policy: Policy | None,
+        *,
+        trusted: bool,
+    ) -> list[shape.MemberState] | None:
         """This process first, then the others by name; None: nothing was heard yet."""
-        engine = self._throttle.engine
-        if engine is None:
-            return None
-        own = self._word(engine, store)
-        found = [self._state(own, own, store, store.sharing.process, None, trusted)]
+        rules = self._names_of_rules(file_policy)
+        own = self._own(engine, store)
+        found = [_state(own, own, rules, store.process, None, trusted)]
         last = self._last
         if last is None or time.monotonic() - last.at > FORGOTTEN_S:
-            return found if store.away is not None else None
+            return found if store.away_s is not None else None
         since_s = time.monotonic() - last.at
         others = []
         for message in last.heard.messages:
             status = parse(message.text)
-            if status is not None and message.process != store.sharing.process:
+            if status is not None and message.process != store.process:
                 silent_s = message.silent_s + since_s
-                others.append(self._state(status, own, store, message.process, silent_s, trusted))
+                others.append(_state(status, own, rules, message.process, silent_s, trusted))
         others.sort(key=lambda each: (each["name"] or "", each["id"]))
         return found + others
 
@@ -226,43 +213,40 @@ class Peers:
         """How many there are, as far as was heard."""
         return max(1, self._last.heard.count) if self._last else 1
 
-    def _state(
-        self,
-        status: PeerStatus,
-        own: PeerStatus,
-        store: Store,
-        process: str,
-        silent_s: float | None,
-        trusted: bool,
-    ) -> shape.MemberState:
-        late = silent_s is not None and silent_s > SILENT_AFTER_S
-        settled = min(status.policy_s, own.policy_s) > SETTLED_S or status.version.endswith("+")
-        rules = self._names_of_rules(store.names)
-        order = {rule: number for number, rule in enumerate(rules)}
-        shown = sorted(
-            status.shares, key=lambda e: (order.get(e.rule, len(order)), e.upload, e.index)
-        )
-        return {
-            "id": process[:8],
-            "name": status.name if trusted else None,
-            "this": status is own,
-            "version": status.version,
-            "other_policy": status.version != own.version and settled and not late,
-            "silent_s": silent_s if late else None,
-            "active": status.paced,
-            "measured_bytes_per_s": status.measured_bytes_per_s,
-            "shares": [_share_state(share, rules) for share in shown],
-        }
-
-    def _names_of_rules(self, names: Names) -> dict[str, str]:
-        policy = self._throttle.control.policy
-        if policy is None:
+    def _names_of_rules(self, file_policy: Policy | None) -> dict[str, str]:
+        """By their hashes."""
+        if file_policy is None:
             return {}
-        known = self._rules
-        if known is None or known[0] is not policy or known[1] != names.fleet:
-            hashes = {hash_of_rule(names, rule.name): rule.name for rule in policy.rules}
-            self._rules = known = (policy, names.fleet, hashes)
-        return known[2]
+        if self._rules is None or self._rules[0] is not file_policy:
+            names = Names(file_policy.seed)
+            hashes = {hash_of_rule(names, rule.name): rule.name for rule in file_policy.rules}
+            self._rules = (file_policy, hashes)
+        return self._rules[1]
+
+
+def _state(
+    status: PeerStatus,
+    own: PeerStatus,
+    rules: dict[str, str],
+    process: str,
+    silent_s: float | None,
+    trusted: bool,
+) -> shape.MemberState:
+    late = silent_s is not None and silent_s > SILENT_AFTER_S
+    settled = min(status.policy_s, own.policy_s) > SETTLED_S or status.version.endswith("+")
+    order = {rule: number for number, rule in enumerate(rules)}
+    shown = sorted(status.shares, key=lambda e: (order.get(e.rule, len(order)), e.upload, e.index))
+    return {
+        "id": process[:8],
+        "name": status.name if trusted else None,
+        "this": status is own,
+        "version": status.version,
+        "other_policy": status.version != own.version and settled and not late,
+        "silent_s": silent_s if late else None,
+        "active": status.paced,
+        "measured_bytes_per_s": status.measured_bytes_per_s,
+        "shares": [_share_state(share, rules) for share in shown],
+    }
 
 
 def _share_state(share: Share, rules: dict[str, str]) -> shape.ShareState:

@@ -22,9 +22,8 @@ from mitmthrottle.policy import Decision, Exchange, Policy, PolicyError, Rule, W
 from mitmthrottle.policy.devices import device_of
 from mitmthrottle.policy.exchange import plain_address
 from mitmthrottle.policy.outside import shown
-from mitmthrottle.proxy.bodies.body import Body
 from mitmthrottle.proxy.observer import EndedBody, Observer
-from mitmthrottle.proxy.record import Record
+from mitmthrottle.proxy.record import BodySnapshot, Record
 
 from .samples import JustEnded
 
@@ -50,7 +49,7 @@ class Tally:
 
     matched: int = 0
     ended_bytes: int = 0
-    """of bodies that have ended; those under way are counted by their gates"""
+    """of bodies that have ended; those under way are in a snapshot"""
 
 
 @dataclass(slots=True)
@@ -186,7 +185,7 @@ class PageState(Observer):
             self._unmatched_left -= 1
             self.wants_unmatched &= self._unmatched_left > 0
 
-    def began(self, body: Body) -> None:
+    def began(self, body: BodySnapshot) -> None:
         if body.kind in ("opaque", "websocket") and body.direction == "down" and body.rule:
             row = self._row(body.flow_id, body.exchange)
             row.rule = body.rule

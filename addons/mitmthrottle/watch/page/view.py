@@ -18,8 +18,8 @@ from mitmthrottle.policy import Exchange, Rule
 from mitmthrottle.policy.exchange import plain_address
 from mitmthrottle.policy.outside import cut, shown
 from mitmthrottle.policy.stages import Timeline
-from mitmthrottle.proxy.addon import Throttle
-from mitmthrottle.proxy.bodies.body import Body
+from mitmthrottle.proxy.record import BodySnapshot, BodyState
+from mitmthrottle.proxy.snapshot import Snapshot
 
 from . import api as shape
 from .peers import Peers
@@ -31,6 +31,15 @@ MOST_ACTIVE = 100
 MOST_DECISIONS = 60
 LONGEST_PATH = 200
 LONGEST_FAULT = 500
+MOST_RULES = 200
+MOST_LISTED = 20
+
+_PROGRESS: dict[BodyState, shape.Progress] = {
+    "waiting to start": "waits its turn",
+    "delayed": "delayed",
+    "paced": "paced",
+    "unlimited": "free",
+}
 
 
 @dataclass(frozen=True, slots=True)
@@ -53,11 +62,10 @@ class Reading:
 
 
 class View:
-    """Looks at the throttle and at what was kept of it."""
+    """Makes it of a snapshot and of what was kept."""
 
     def __init__(
         self,
-        throttle: Throttle,
         page_state: PageState,
         samples: Samples,
         listens: Callable[[], list[str]],
@@ -65,23 +73,23 @@ class View:
         peers: Peers,
     ) -> None:
         self.start = secrets.token_hex(4)
-        self._throttle = throttle
         self._page_state = page_state
         self._samples = samples
         self._listens = listens
         self._device_of = device_of
         self._peers = peers
-        self._reasons = Reasons(self._might_match, lambda: throttle.control.policy)
-        self._rules = RuleStates(throttle, page_state, samples)
+        self._reasons = Reasons()
         self._began = time.monotonic()
 
-    def state(self, reading: Reading) -> shape.State:
-        active = self._throttle.engine.active() if self._throttle.engine else []
+    def state(self, now: Snapshot, reading: Reading) -> shape.State:
+        """The whole answer; `now` was taken a moment ago."""
         seen = [
-            body for body in active if body.rule and reading.may_see(body.exchange.client_address)
+            body
+            for body in now.bodies
+            if body.rule and reading.may_see(body.exchange.client_address)
         ]
         rates = self._samples.series.values()
-        page_state = self._page_state
+        kept = self._page_state
         return {
             "start": self.start,
             "time": time.time(),
@@ -94,27 +102,27 @@ class View:
                 "why_not": reading.why_not,
                 "token": reading.token,
             },
-            "policy": self._policy(reading),
-            "store": self._store(reading),
+            "policy": self._policy(now, reading),
+            "store": self._store(now, reading),
             "totals": {
-                "requests": page_state.requests,
-                "matched": page_state.matched,
-                "active": len(active),
-                "failed": page_state.failed_count,
+                "requests": kept.requests,
+                "matched": kept.matched,
+                "active": len(now.bodies),
+                "failed": kept.failed_count,
                 "measured_bytes_per_s": sum(each.measured[-1] for each in rates if each.measured),
             },
             "samples": {"last": self._samples.last, "every_s": EVERY_S, "kept": KEPT},
-            "rules": self._rules.states(active, reading.since),
+            "rules": self._rules(now, reading.since),
             "active": [self._body(body) for body in seen[:MOST_ACTIVE]],
-            "clients": self._clients(active, reading),
-            "decisions": self._decisions(reading),
-            "hosts_seen": _most(page_state.hosts) if reading.trusted else [],
-            "hosts_wanted": self._rules.hosts_wanted(),
-            "untrusting": _most(page_state.untrusting) if reading.trusted else [],
-            "hint": self._hint(),
+            "clients": self._clients(now, reading),
+            "decisions": self._decisions(now, reading),
+            "hosts_seen": _most(kept.hosts) if reading.trusted else [],
+            "hosts_wanted": _hosts_wanted(now),
+            "untrusting": _most(kept.untrusting) if reading.trusted else [],
+            "hint": self._hint(now),
             "failures": [
                 {"time": when, "what": what if reading.trusted else "(another client's)"}
-                for when, what in reversed(page_state.failures)
+                for when, what in reversed(kept.failures)
             ],
         }
 
@@ -123,18 +131,14 @@ class View:
         loaded = self._page_state.loaded
         return loaded.text if loaded and reading.trusted else None
 
-    def _might_match(self, host: str) -> bool:
-        engine = self._throttle.engine
-        return engine is not None and engine.might_match_host(host)
-
-    def _store(self, reading: Reading) -> shape.StoreState | None:
-        store = self._throttle.engine.store if self._throttle.engine else None
-        if store is None:
+    def _store(self, now: Snapshot, reading: Reading) -> shape.StoreState | None:
+        if now.engine is None or now.engine.store is None:
             return None
-        members = self._peers.states(store, trusted=reading.trusted)
+        store = now.engine.store
+        members = self._peers.states(now.engine, store, now.file_policy, trusted=reading.trusted)
         return {
-            "address": str(store.address) if reading.trusted else None,
-            "processes": store.parts.processes,
+            "address": store.address if reading.trusted else None,
+            "processes": store.processes,
             "away_s": store.away_s,
             "meanwhile": store.down,
             "members": members,
@@ -142,17 +146,17 @@ class View:
             "same_policy": not any(each["other_policy"] for each in members or ()),
         }
 
-    def _policy(self, reading: Reading) -> shape.PolicyInForce | None:
-        loaded, engine = self._page_state.loaded, self._throttle.engine
-        if loaded is None or engine is None:
+    def _policy(self, now: Snapshot, reading: Reading) -> shape.PolicyInForce | None:
+        loaded = self._page_state.loaded
+        if loaded is None or now.engine is None:
             return None
         refused = self._page_state.refused
         return {
             "name": loaded.policy.name,
             "description": loaded.policy.description,
-            "version": engine.version,
+            "version": now.engine.version,
             "file": loaded.path.name if loaded.path else None,
-            "rules": len(self._rules.of_file()),
+            "rules": len(_rules_of_file(now)),
             "loaded": loaded.time,
             "reloads": loaded.reloads,
             "refused": refused
@@ -166,37 +170,91 @@ class View:
             },
         }
 
+    # -- rules
+
+    def _rules(self, now: Snapshot, since: int) -> list[shape.RuleState]:
+        """What each rule does now, with the samples newer than number `since`."""
+        if now.engine is None:
+            return []
+        busy, sent = Counter[str](), Counter[str]()
+        for body in now.bodies:
+            if body.rule is not None:
+                busy[body.rule.name] += 1
+                sent[body.rule.name] += body.sent_bytes
+        rules = _rules_of_file(now)
+        if len(rules) > MOST_RULES:  # those that have had something to do first
+            known = self._page_state.rules
+            rules = tuple(sorted(rules, key=lambda rule: rule.name not in known)[:MOST_RULES])
+        in_force = {rule.name: rule for rule in now.engine.policy.rules} if rules else {}
+        found: list[shape.RuleState] = []
+        for rule in rules:
+            name, elapsed_s = rule.name, now.engine.elapsed_s
+            as_changed = in_force.get(name)
+            override = now.overrides.get(name)
+            tally = self._page_state.rules.get(name)
+            patterns = _patterns(now, rule)
+            when = rule.when.active
+            found.append(
+                {
+                    "name": name,
+                    "line": rule.line,
+                    "effects": rule.then.describe(),
+                    "says_now": _says(as_changed, elapsed_s) if as_changed else "switched off",
+                    "hosts": None if patterns is None else patterns[:MOST_LISTED],
+                    "stage": _stage(as_changed or rule, elapsed_s),
+                    "in_force": when is None
+                    or any(each.holds(time.time(), elapsed_s) for each in when),
+                    "switched_off": override is not None and override.switched_off,
+                    "changed": override is not None and override.changed,
+                    "reverts_in_s": override.reverts_in_s if override is not None else None,
+                    "active": busy[name],
+                    "matched": tally.matched if tally else 0,
+                    "bytes": (tally.ended_bytes if tally else 0) + sent[name],
+                    **self._sampled(name, since),
+                }
+            )
+        return found
+
+    def _sampled(self, name: str, since: int) -> shape.Sampled:
+        series = self._samples.series.get(name)
+        if series is None:
+            return {
+                "asked_bytes_per_s": 0.0,
+                "measured_bytes_per_s": 0.0,
+                "asked": [],
+                "measured": [],
+            }
+        news = min(KEPT, max(0, self._samples.last - since))
+        return {
+            "asked_bytes_per_s": series.asked[-1],
+            "measured_bytes_per_s": series.measured[-1],
+            "asked": _last(series.asked, news),
+            "measured": _last(series.measured, news),
+        }
+
     # -- what is under way, and was
 
-    def _body(self, body: Body) -> shape.ActiveBody:
-        exchange, rule = body.exchange, body.rule
-        state: shape.Progress
-        if body.waits_to_start:
-            state = "waits its turn"
-        elif not body.headers_sent:
-            state = "delayed"
-        else:
-            state = "free" if body.rate_bytes_per_s is None else "paced"
-        now = self._samples.rate_now(body)
+    def _body(self, body: BodySnapshot) -> shape.ActiveBody:
+        rule, rate_now = body.rule, self._samples.rate_now(body)
         return {
             "id": f"{body.flow_id}/{body.direction}",
             "kind": body.kind,
             "direction": body.direction,
             "rule": rule.name if rule else "",
             "line": rule.line if rule else 0,
-            **_asked_for(exchange),
+            **_asked_for(body.exchange),
             "bytes": body.sent_bytes,
-            "size_bytes": exchange.size,
+            "size_bytes": body.exchange.size,
             "asked_bytes_per_s": body.rate_bytes_per_s,
-            "measured_bytes_per_s": body.measured_bytes_per_s if now is None else now,
+            "measured_bytes_per_s": body.measured_bytes_per_s if rate_now is None else rate_now,
             "age_s": body.age_s,
-            "state": state,
+            "state": _PROGRESS[body.state],
         }
 
-    def _clients(self, active: list[Body], reading: Reading) -> list[shape.ClientState]:
+    def _clients(self, now: Snapshot, reading: Reading) -> list[shape.ClientState]:
         busy: Counter[tuple[str, str | None]] = Counter()
         sent: Counter[tuple[str, str | None]] = Counter()
-        for body in active:
+        for body in now.bodies:
             key = (plain_address(body.exchange.client_address or ""), body.exchange.user)
             busy[key] += 1
             sent[key] += body.sent_bytes
@@ -218,18 +276,17 @@ class View:
             )
         return found
 
-    def _decisions(self, reading: Reading) -> list[shape.Decided]:
+    def _decisions(self, now: Snapshot, reading: Reading) -> list[shape.Decided]:
         found: list[shape.Decided] = []
         for row in reversed(self._page_state.rows.values()):
             if reading.may_see(row.exchange.client_address):
-                found.append(self._decided(row))
+                found.append(self._decided(now, row))
                 if len(found) == MOST_DECISIONS:
                     break
         return found
 
-    def _decided(self, row: Row) -> shape.Decided:
+    def _decided(self, now: Snapshot, row: Row) -> shape.Decided:
         exchange, record = row.exchange, row.record
-        policy = self._page_state.loaded.policy if self._page_state.loaded else None
         return {
             "id": row.flow_id,
             "time": exchange.time,
@@ -237,10 +294,10 @@ class View:
             "status": exchange.status,
             "rule": row.rule.name if row.rule else None,
             "line": row.rule.line if row.rule else None,
-            "reason": self._reasons.reason(row, policy),
+            "reason": self._reasons.reason(row, now),
             "why_not": [
                 {"rule": why.rule, "condition": why.condition, "reason": why.reason}
-                for why in self._reasons.why_not(row, policy)[:MOST_LISTED]
+                for why in self._reasons.why_not(row, now)[:MOST_LISTED]
             ],
             "outcome": record.outcome if record else None,
             "bytes": record.sent_bytes if record else None,
@@ -250,29 +307,29 @@ class View:
 
     # -- why nothing is slowed
 
-    def _hint(self) -> shape.Hint | None:
-        page_state = self._page_state
-        if not self._rules.of_file():
+    def _hint(self, now: Snapshot) -> shape.Hint | None:
+        kept = self._page_state
+        if now.engine is None or not _rules_of_file(now):
             return {
                 "kind": "no-policy",
                 "text": "No policy is loaded, so nothing is slowed. Start the proxy with one: "
                 "mitmthrottle run twitter-2021",
             }
-        if page_state.matched:
+        if kept.matched:
             return None
-        if page_state.untrusting and not page_state.requests:
+        if kept.untrusting and not kept.requests:
             return {
                 "kind": "untrusted",
                 "text": "Clients come, but refuse the proxy's certificate: install its authority "
                 "on the device, see the link below.",
             }
-        if not page_state.requests:
+        if not kept.requests:
             return {
                 "kind": "no-traffic",
                 "text": "No request has come through the proxy yet. Set it as HTTP and HTTPS "
                 f"proxy in the browser or device: {', '.join(self._listens()) or 'see its log'}.",
             }
-        if not any(self._might_match(host) for host in page_state.hosts):
+        if not any(now.engine.decider.might_match_host(host) for host in kept.hosts):
             return {
                 "kind": "other-hosts",
                 "text": "Traffic comes, but no rule is for any of the hosts that were asked for.",
@@ -284,104 +341,26 @@ class View:
         }
 
 
-def _asked_for(exchange: Exchange) -> shape.AskedFor:
-    return {
-        "client": plain_address(exchange.client_address or ""),
-        "method": exchange.method,
-        "host": exchange.host,
-        "path": "" if exchange.opaque else cut(exchange.path, LONGEST_PATH),
-    }
+def _rules_of_file(now: Snapshot) -> tuple[Rule, ...]:
+    """As the file says, also those that are switched off."""
+    return now.file_policy.rules if now.file_policy is not None else ()
 
 
-def _most(counter: Counter[str]) -> list[shape.HostCount]:
-    return [{"host": host, "requests": count} for host, count in counter.most_common(MOST_LISTED)]
+def _patterns(now: Snapshot, rule: Rule) -> list[str] | None:
+    """The hosts that this rule is for, as the file writes them; None: any."""
+    patterns = now.file_policy.host_patterns(rule) if now.file_policy is not None else None
+    return None if patterns is None else [str(pattern) for pattern in patterns]
 
 
-MOST_RULES = 200
-MOST_LISTED = 20
-
-
-class RuleStates:
-    """Looks at the policy in force, at commands and at samples."""
-
-    def __init__(self, throttle: Throttle, page_state: PageState, samples: Samples) -> None:
-        self._throttle = throttle
-        self._page_state = page_state
-        self._samples = samples
-
-    def of_file(self) -> tuple[Rule, ...]:
-        """As the file says, also those that are switched off."""
-        policy = self._throttle.control.policy
-        return policy.rules if policy and self._throttle.engine else ()
-
-    def states(self, active: list[Body], since: int) -> list[shape.RuleState]:
-        """What each rule does now, with the samples newer than number `since`."""
-        rules = self.of_file()
-        busy = Counter(body.rule.name for body in active if body.rule)
-        under_way = Counter[str]()
-        for body in active:
-            if body.rule:
-                under_way[body.rule.name] += body.sent_bytes
-        if len(rules) > MOST_RULES:  # those that have had something to do first
-            known = self._page_state.rules
-            rules = tuple(sorted(rules, key=lambda rule: rule.name not in known)[:MOST_RULES])
-        in_force = {rule.name: rule for rule in self._in_force()} if rules else {}
-        return [self._rule(rule, in_force.get(rule.name), busy, under_way, since) for rule in rules]
-
-    def _in_force(self) -> tuple[Rule, ...]:
-        loaded = self._page_state.loaded
-        return loaded.policy.rules if loaded else ()
-
-    def _rule(
-        self,
-        rule: Rule,
-        now: Rule | None,
-        busy: Counter[str],
-        under_way: Counter[str],
-        since: int,
-    ) -> shape.RuleState:
-        control, engine = self._throttle.control, self._throttle.engine
-        elapsed = engine.elapsed_s if engine else 0.0
-        override = control.override_of(rule.name)
-        series = self._samples.series.get(rule.name)
-        news = min(KEPT, max(0, self._samples.last - since))
-        tally = self._page_state.rules.get(rule.name)
-        patterns = self._patterns(rule)
-        when = rule.when.active
-        return {
-            "name": rule.name,
-            "line": rule.line,
-            "effects": rule.then.describe(),
-            "says_now": _says(now, elapsed) if now else "switched off",
-            "hosts": None if patterns is None else patterns[:MOST_LISTED],
-            "stage": _stage(now or rule, elapsed),
-            "in_force": when is None or any(each.holds(time.time(), elapsed) for each in when),
-            "switched_off": override is not None and override.disabled,
-            "changed": override is not None,
-            "reverts_in_s": control.reverts_in_s(rule.name),
-            "active": busy[rule.name],
-            "matched": tally.matched if tally else 0,
-            "bytes": (tally.ended_bytes if tally else 0) + under_way[rule.name],
-            "asked_bytes_per_s": series.asked[-1] if series else 0.0,
-            "measured_bytes_per_s": series.measured[-1] if series else 0.0,
-            "asked": _last(series.asked, news) if series else [],
-            "measured": _last(series.measured, news) if series else [],
-        }
-
-    def _patterns(self, rule: Rule) -> list[str] | None:
-        policy = self._throttle.control.policy
-        patterns = policy.host_patterns(rule) if policy else None
-        return None if patterns is None else [str(pattern) for pattern in patterns]
-
-    def hosts_wanted(self) -> list[str]:
-        """Some of the hosts that rules are for, as the file writes them."""
-        found: dict[str, None] = {}
-        for rule in self.of_file():
-            for pattern in self._patterns(rule) or ():
-                found[pattern] = None
-            if len(found) >= MOST_LISTED:
-                break
-        return list(found)[:MOST_LISTED]
+def _hosts_wanted(now: Snapshot) -> list[str]:
+    """Some of the hosts that rules are for, as the file writes them."""
+    found: dict[str, None] = {}
+    for rule in _rules_of_file(now):
+        for pattern in _patterns(now, rule) or ():
+            found[pattern] = None
+        if len(found) >= MOST_LISTED:
+            break
+    return list(found)[:MOST_LISTED]
 
 
 def _says(rule: Rule, elapsed_s: float) -> str:
@@ -406,3 +385,16 @@ def _stage(rule: Rule, elapsed_s: float) -> shape.Stage | None:
 def _last[T](values: Iterable[T], count: int) -> list[T]:
     found = list(values)
     return found[-count:] if count else []
+
+
+def _asked_for(exchange: Exchange) -> shape.AskedFor:
+    return {
+        "client": plain_address(exchange.client_address or ""),
+        "method": exchange.method,
+        "host": exchange.host,
+        "path": "" if exchange.opaque else cut(exchange.path, LONGEST_PATH),
+    }
+
+
+def _most(counter: Counter[str]) -> list[shape.HostCount]:
+    return [{"host": host, "requests": count} for host, count in counter.most_common(MOST_LISTED)]
