@@ -12,16 +12,16 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from typing import Protocol
+from weakref import WeakSet
 
 from mitmproxy import http
 from mitmproxy.connection import Connection
 from mitmproxy.flow import Flow
 from mitmproxy.proxy import context, layer
 
-from mitmthrottle.policy import Rule
+from mitmthrottle.policy import Block, Rule
 
 from .bodies.body import Body
-from .bodies.plan import Block
 from .bodies.queue import Item, Mark, Tail
 from .connections import Connections
 from .flow_control import PausableReader
@@ -36,6 +36,15 @@ class Throttling(Protocol):
     connections: Connections
     server_timing: bool
     """say in responses what is done to them"""
+    stopped: bool
+    http2_clients: WeakSet[layer.Layer]
+    """connections of clients that speak HTTP/2"""
+
+    def might_match_any(self, names: set[str | None]) -> bool:
+        """Whether a rule could be for a host of one of these names."""
+
+    def paces_uploads(self) -> bool:
+        """Whether any rule has an `upload`."""
 
     @property
     def looks_at_requests(self) -> bool:

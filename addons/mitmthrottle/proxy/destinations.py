@@ -15,6 +15,7 @@ import asyncio
 import contextlib
 import logging
 from collections.abc import Coroutine
+from typing import Protocol
 
 from mitmproxy import ctx, http
 from mitmproxy.addons.proxyserver import Proxyserver
@@ -24,7 +25,6 @@ from mitmproxy.proxy.server_hooks import ServerConnectionHookData
 
 from mitmthrottle.store import Address
 
-from .addon import Throttle
 from .addresses import IPAddress, canonical, is_local
 from .connections import Connections
 from .facts import PAGE_HOST, name_of
@@ -39,10 +39,17 @@ OWN = (
 STORE = "mitmthrottle: this is what the proxies share, which is not reached through the proxy"
 
 
+class Shares(Protocol):
+    """Who knows where the store is."""
+
+    @property
+    def store_address(self) -> Address | None: ...
+
+
 class Destinations:
     """The addon. It stands before all others that are told of connections to servers."""
 
-    def __init__(self, throttle: Throttle, known: Listeners = listeners) -> None:
+    def __init__(self, throttle: Shares, known: Listeners = listeners) -> None:
         self._throttle = throttle
         self._known = known
         self._listening: list[Listening] = []

@@ -17,7 +17,7 @@ from mitmproxy.connection import Address
 from mitmproxy.proxy import layers, mode_servers, server
 from mitmproxy.proxy.layers import http, tcp, websocket
 
-from .engine import Engine
+from .carrier import Throttling
 from .flow_control import PacedHttp2Client, PacedHttp2Server
 from .har import with_record
 from .http_stream import PacedStream
@@ -33,7 +33,7 @@ PACED_CONNECTIONS = 500
 class Patch:
     """While installed, new connections get our layers."""
 
-    def __init__(self, engine: Engine) -> None:
+    def __init__(self, engine: Throttling) -> None:
         relay = type("PacedTCPLayer", (PacedTCPLayer,), {"engine": engine})
         # mitmproxy looks these up as globals of its modules, see guard.py.
         self._ours: list[tuple[ModuleType, str, type]] = [
@@ -92,7 +92,7 @@ def annotate_har() -> None:
 class ConnectionSlots(defaultdict[Address, asyncio.Semaphore]):
     """How many connections a client may have to an address: many where responses may be slow."""
 
-    def __init__(self, engine: Engine) -> None:
+    def __init__(self, engine: Throttling) -> None:
         super().__init__()
         self._engine = engine
 
@@ -103,7 +103,7 @@ class ConnectionSlots(defaultdict[Address, asyncio.Semaphore]):
         return slots
 
 
-def widen(handler: server.ConnectionHandler, engine: Engine) -> None:
+def widen(handler: server.ConnectionHandler, engine: Throttling) -> None:
     """Lift the limit of five for paced hosts.  To be called in `client_connected`."""
     handler.max_conns = ConnectionSlots(engine)
 
