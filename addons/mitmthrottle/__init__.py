@@ -3,8 +3,9 @@
 What is in `__all__` is the public interface, described in docs/api.md; everything else is private
 and changes without notice.
 
-Rule: importing this package imports nothing else. A name is imported when it is first used, so that
-whoever reads a policy does not wait for mitmproxy, and needs no package of an extra.
+Rule: importing this package imports no other module of ours and no other package. A name is
+imported when it is first used, so that whoever reads a policy does not wait for mitmproxy, and
+needs no package of an extra.
 """
 
 from typing import TYPE_CHECKING, Any

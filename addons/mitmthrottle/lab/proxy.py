@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import contextlib
 import os
+import signal
 import subprocess
 import sys
 import tempfile
@@ -234,11 +235,17 @@ def _wait_for_port(process: subprocess.Popen[bytes], ready: Path, log_path: Path
 
 
 def _death(process: subprocess.Popen[bytes], log_path: Path) -> str:
-    """What to say of a proxy that has ended by itself; nothing while it runs, or if it was asked
-    to end."""
-    if process.poll() in (None, 0):
+    """End it, and say what there is to say of one that had ended by itself; nothing if it ran, or
+    had been asked to end."""
+    status = process.poll()
+    if status is None:
+        # One that was killed a moment ago may not be gone yet; its status tells it afterwards.
+        forced = _end(process)
+        by_signal = process.returncode < 0 and process.returncode != -signal.SIGTERM
+        status = process.returncode if by_signal and not forced else 0
+    if status == 0:
         return ""
-    return _with_last_lines(f"the proxy ended with {_shown(process.returncode)}", log_path)
+    return _with_last_lines(f"the proxy ended with {_shown(status)}", log_path)
 
 
 def _shown(status: int) -> str:
@@ -250,7 +257,8 @@ def _with_last_lines(reason: str, log_path: Path) -> str:
     return "\n".join([f"{reason}; its last lines:", *tail])
 
 
-def _end(process: subprocess.Popen[bytes]) -> None:
+def _end(process: subprocess.Popen[bytes]) -> bool:
+    """End it in order; True: it had to be killed."""
     process.terminate()
     if process.stdin is not None:
         process.stdin.close()
@@ -259,3 +267,5 @@ def _end(process: subprocess.Popen[bytes]) -> None:
     except subprocess.TimeoutExpired:
         process.kill()
         process.wait()
+        return True
+    return False
