@@ -34,8 +34,16 @@ def run(script: str, *options: str) -> subprocess.CompletedProcess[str]:
 def test_what_is_public() -> None:
     """A new name is a promise: it is added here as well, on purpose."""
     assert mitmthrottle.__all__ == [
-        *("CompareFailed", "Comparison", "Explanation", "Fault", "Origin", "Policy", "PolicyError"),
-        *("PolicySource", "ProxyDied", "ProxyFailed", "ProxyNotStarted", "Record", "RunningProxy"),
+        *("CompareFailed", "Comparison", "Explanation", "Origin", "Policy", "PolicyError"),
+        *(
+            "PolicySource",
+            "Problem",
+            "ProxyDied",
+            "ProxyFailed",
+            "ProxyNotStarted",
+            "Record",
+            "RunningProxy",
+        ),
         *("Throttle", "Watcher", "compare_page", "comparison_report", "explain", "load_policy"),
         *("running_origin", "running_proxy"),
     ]

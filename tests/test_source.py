@@ -94,10 +94,10 @@ def test_what_is_wrong_is_told_with_its_place(source: PolicySource, said: str) -
 def test_the_lines_of_a_mapping_are_shown() -> None:
     with pytest.raises(PolicyError) as caught:
         load_policy({"rules": [{"then": {"rate": "128"}}]})
-    (fault,) = caught.value.faults
+    (problem,) = caught.value.problems
     shown = caught.value.__notes__[0].splitlines()
     assert shown[0] == "its lines:"
-    assert '"rate": "128"' in shown[fault.line]
+    assert '"rate": "128"' in shown[problem.line]
 
 
 @pytest.mark.parametrize("odd", [{1, 2}, object(), b"bytes", float])

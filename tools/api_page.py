@@ -21,7 +21,7 @@ import mitmthrottle
 PAGE = Path(__file__).parents[1] / "docs" / "api.md"
 
 SECTIONS = {
-    "Policies": ("load_policy", "PolicySource", "Policy", "PolicyError", "Fault"),
+    "Policies": ("load_policy", "PolicySource", "Policy", "PolicyError", "Problem"),
     "What a policy does": ("explain", "Explanation"),
     "A proxy for the length of a block": (
         *("running_proxy", "Throttle", "RunningProxy"),

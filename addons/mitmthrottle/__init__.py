@@ -24,7 +24,7 @@ if TYPE_CHECKING:
         Throttle,
         running_proxy,
     )
-    from mitmthrottle.policy import Fault, Policy, PolicyError
+    from mitmthrottle.policy import Policy, PolicyError, Problem
     from mitmthrottle.proxy.record import Record
     from mitmthrottle.proxy.watcher import Watcher
     from mitmthrottle.source import PolicySource, load_policy
@@ -33,11 +33,11 @@ __all__ = [
     "CompareFailed",
     "Comparison",
     "Explanation",
-    "Fault",
     "Origin",
     "Policy",
     "PolicyError",
     "PolicySource",
+    "Problem",
     "ProxyDied",
     "ProxyFailed",
     "ProxyNotStarted",
@@ -63,7 +63,7 @@ _MODULES = {
         *("ProxyDied", "ProxyFailed", "ProxyNotStarted"),
         *("RunningProxy", "Throttle", "running_proxy"),
     ),
-    "policy": ("Fault", "Policy", "PolicyError"),
+    "policy": ("Policy", "PolicyError", "Problem"),
     "proxy.record": ("Record",),
     "proxy.watcher": ("Watcher",),
     "source": ("PolicySource", "load_policy"),

@@ -12,7 +12,7 @@ import pytest
 from mitmproxy.test import tflow
 
 from mitmthrottle.policy import Decision, Exchange, PolicyError, parse_policy
-from mitmthrottle.policy.faults import Fault
+from mitmthrottle.policy.language.problems import Problem
 from mitmthrottle.watch import state as kept
 from mitmthrottle.watch.members_seen import Members
 from mitmthrottle.watch.state import Live
@@ -261,7 +261,7 @@ def test_nobody_sees_the_traffic_of_another_client() -> None:
         see.get("http://photos.example/secret.jpg", PHOTO.replace("\n", "\r\n").encode() + b"1")
         see.live.distrusted("secret.example")
         see.live.failed("GET secret.example/secret")
-        see.live.policy_refused(PolicyError([Fault("/secret/p.yaml", 1, 1, "secret")]))
+        see.live.policy_refused(PolicyError([Problem("/secret/p.yaml", 1, 1, "secret")]))
         see.live.policy_in_force(see.wire.engine.policy, None, 0)
         for reading in (TRUSTED, SAME):
             assert see.state(reading)["active"][0]["path"] == "/secret.jpg"
@@ -283,7 +283,7 @@ def test_nobody_sees_the_traffic_of_another_client() -> None:
 
 def test_a_refused_version_is_told_until_a_good_one_comes() -> None:
     with seen() as see:
-        see.live.policy_refused(PolicyError([Fault("p.yaml", 5, 34, "unknown key `contnet`")]))
+        see.live.policy_refused(PolicyError([Problem("p.yaml", 5, 34, "unknown key `contnet`")]))
         policy = see.state()["policy"]
         assert policy is not None
         assert policy["refused"] is not None

@@ -14,7 +14,7 @@ from pathlib import Path
 from mitmproxy import ctx, exceptions
 from mitmproxy.addonmanager import Loader
 
-from mitmthrottle.policy.units import parse_size
+from mitmthrottle.policy.language.units import parse_size
 from mitmthrottle.proxy.watcher import EndedBody, Watcher
 from mitmthrottle.watch.log_file import LogFile
 from mitmthrottle.watch.record_line import line_of

@@ -14,7 +14,7 @@ from typing import Annotated
 from pydantic import AfterValidator, ConfigDict, Field, TypeAdapter, ValidationError
 
 from mitmthrottle.pacing import Part
-from mitmthrottle.policy.outside import printable
+from mitmthrottle.policy.language.outside import printable
 from mitmthrottle.store import Names
 
 MOST_SHARES = 12
@@ -92,7 +92,7 @@ def shares(parts: Iterable[Part], names: Names) -> tuple[Share, ...]:
 
 
 def _share(key: tuple[Hashable, ...], parts: list[Part], names: Names) -> Share:
-    """`key` is of bodies/plan.py: whose limit, its number, `per`."""
+    """`key` is of bodies/budgets.py: whose limit, its number, `per`."""
     owner, index, per = key
     upload = isinstance(owner, tuple) and owner[1] == "upload"
     rule = owner[0] if isinstance(owner, tuple) else owner

@@ -9,7 +9,7 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Iterable
 
-from mitmthrottle.policy.devices import device_of
+from mitmthrottle.policy.detect.devices import device_of
 
 MOST_KEPT = 1000
 

@@ -10,7 +10,7 @@ from functools import lru_cache
 from json.encoder import encode_basestring_ascii as quoted
 
 from mitmthrottle.policy import Rule
-from mitmthrottle.policy.outside import cut
+from mitmthrottle.policy.language.outside import cut
 from mitmthrottle.proxy.record import Record
 from mitmthrottle.proxy.unpaced import Unpaced
 

@@ -18,7 +18,7 @@ from mitmproxy import http
 
 from mitmthrottle.policy import Decision, Exchange, Policy, PolicyError, Rule, WhyNot
 from mitmthrottle.policy.exchange import plain_address
-from mitmthrottle.policy.outside import shown
+from mitmthrottle.policy.language.outside import shown
 from mitmthrottle.proxy.bodies.body import Body
 from mitmthrottle.proxy.record import Record
 from mitmthrottle.proxy.watcher import EndedBody, Watcher
@@ -172,7 +172,7 @@ class Live(Watcher):
         row = self._row(flow.id, exchange)
         row.exchange, row.rule, row.why = exchange, decision.rule, None
         row.undecided = ""
-        if decision.needs_head:
+        if decision.needs_first_bytes:
             row.undecided = "its first bytes will tell"
         elif decision.rule is None and decision.size_step is not None:
             row.undecided = "no rule yet: its size is not known"

@@ -11,7 +11,7 @@ from collections import Counter
 from collections.abc import Iterable
 
 from mitmthrottle.policy import Rule
-from mitmthrottle.policy.stages import Timeline
+from mitmthrottle.policy.effects.stages import Timeline
 from mitmthrottle.proxy.addon import Throttle
 from mitmthrottle.proxy.bodies.body import Body
 

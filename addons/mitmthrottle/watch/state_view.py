@@ -14,7 +14,7 @@ from dataclasses import dataclass
 
 from mitmthrottle.policy import Exchange
 from mitmthrottle.policy.exchange import plain_address
-from mitmthrottle.policy.outside import cut, shown
+from mitmthrottle.policy.language.outside import cut, shown
 from mitmthrottle.proxy.addon import Throttle
 from mitmthrottle.proxy.bodies.body import Body
 
@@ -157,7 +157,7 @@ class View:
             and {
                 "time": refused[0],
                 "faults": [
-                    shown(str(each), LONGEST_FAULT) for each in refused[1].faults[:MOST_LISTED]
+                    shown(str(each), LONGEST_FAULT) for each in refused[1].problems[:MOST_LISTED]
                 ]
                 if reading.trusted
                 else [],

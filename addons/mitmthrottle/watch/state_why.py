@@ -10,7 +10,7 @@ from collections.abc import Callable
 from dataclasses import replace
 
 from mitmthrottle.policy import Decider, Exchange, Policy, WhyNot
-from mitmthrottle.policy.outside import shown
+from mitmthrottle.policy.language.outside import shown
 
 from .state import Row
 

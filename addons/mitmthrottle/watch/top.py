@@ -19,8 +19,8 @@ from rich.live import Live
 from rich.table import Table
 from rich.text import Text
 
-from mitmthrottle.policy.outside import shown
-from mitmthrottle.policy.units import format_size
+from mitmthrottle.policy.language.outside import shown
+from mitmthrottle.policy.language.units import format_size
 
 from .state_json import ActiveBody, Decided, RuleState, State
 from .top_members import members_of

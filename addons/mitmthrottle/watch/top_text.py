@@ -5,7 +5,7 @@ Rule: nothing that a terminal would obey comes through.
 
 from __future__ import annotations
 
-from mitmthrottle.policy.outside import printable
+from mitmthrottle.policy.language.outside import printable
 
 __all__ = ["printable", "rate"]
 
