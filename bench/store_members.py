@@ -2,9 +2,9 @@
 
     python -m bench.store_members [MEMBERS] [SECONDS]
 
-Rule: each member has its own two connections and asks as a proxy does (pacing/parts.py says how
-often); only what a proxy does besides is left out.  Prints commands a second, the store's CPU, and
-how far what all members hold is from what there is.
+Rule: each member has its own two connections and asks as a proxy does (pacing/allocations.py
+says how often); only what a proxy does besides is left out.  Prints commands a second, the
+store's CPU, and how far what all members hold is from what there is.
 """
 
 from __future__ import annotations
@@ -16,7 +16,7 @@ import sys
 import time
 from importlib import resources
 
-from mitmthrottle.pacing import Answer, Budget, Demand, Part
+from mitmthrottle.pacing import Allocation, Answer, Budget, Demand
 from tests.e2e.store_server import StoreServer, running_store
 
 FLEET, BUDGET = "mt:{bench}", "mt:{bench}:budget"
@@ -68,7 +68,7 @@ class Member:
     def __init__(self, number: int, backlogged: int) -> None:
         self.name = f"m{number:04d}"
         self.backlogged = backlogged
-        self.part = Part("budget", Budget(RATE, None, 0.0), lambda part: None)
+        self.part = Allocation("budget", Budget(RATE, None, 0.0), lambda part: None)
         self.serial = 0
         self.calls = 0
         self.took_s: list[float] = []
@@ -109,7 +109,7 @@ def wrong(members: list[Member]) -> float:
 
 
 async def bench(server: StoreServer, count: int, seconds: float) -> None:
-    script = resources.files("mitmthrottle.store").joinpath("parts.lua").read_text()
+    script = resources.files("mitmthrottle.store").joinpath("allocations.lua").read_text()
     sha = server.ask("SCRIPT", "LOAD", script).split("\r\n")[-1]
     members = [Member(n, random.randint(1, 9)) for n in range(count)]
     started = time.perf_counter()

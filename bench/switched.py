@@ -27,16 +27,16 @@ from .programs import free_port
 WATCHED, UNWATCHED = "watched", "unwatched"
 IMPORTS = """from mitmthrottle import watch
 from mitmthrottle.proxy.addon import Throttle
-from mitmthrottle.proxy.as_one import as_one
-from mitmthrottle.proxy.pauses import ShortPauses
-from mitmthrottle.proxy.proxy_protocol import ProxyProtocol
+from mitmthrottle.proxy.mitm.combine import combine
+from mitmthrottle.proxy.mitm.gc_freeze import FreezeGarbage
+from mitmthrottle.proxy.listen.proxy_protocol import ProxyProtocol
 
 """
 SCRIPTS = {
     WATCHED: """throttle = Throttle()
-globals().update(as_one(ProxyProtocol(), throttle, *watch.addons(throttle)))
+globals().update(combine(ProxyProtocol(), throttle, *watch.addons(throttle)))
 """,
-    UNWATCHED: """globals().update(as_one(ProxyProtocol(), Throttle()))
+    UNWATCHED: """globals().update(combine(ProxyProtocol(), Throttle()))
 """,
 }
 # Puts the one into the other's place.
@@ -61,7 +61,7 @@ class Switch:
         ctx.options.scripts = [*others, SCRIPTS[name]]
 
 
-addons = [ShortPauses(), Switch()]
+addons = [FreezeGarbage(), Switch()]
 """
 SIGNALS = {WATCHED: signal.SIGUSR1, UNWATCHED: signal.SIGUSR2}
 

@@ -68,9 +68,9 @@ def _patched() -> Iterator[None]:
     from mitmthrottle.pacing import Schedule
     from mitmthrottle.policy import parse_policy
     from mitmthrottle.proxy.engine import Engine
-    from mitmthrottle.proxy.mark import Marks
-    from mitmthrottle.proxy.observer import Observers
-    from mitmthrottle.proxy.patch import Patch
+    from mitmthrottle.proxy.mitm.patch import Patch
+    from mitmthrottle.proxy.observe.mark import Marks
+    from mitmthrottle.proxy.observe.observer import Observers
 
     class StoppedClock:
         """Most of these tests have no event loop, and nothing of theirs is ever due."""

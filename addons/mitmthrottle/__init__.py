@@ -25,8 +25,8 @@ if TYPE_CHECKING:
         running_proxy,
     )
     from mitmthrottle.policy import Policy, PolicyError, Problem
-    from mitmthrottle.proxy.observer import Observer
-    from mitmthrottle.proxy.record import Record
+    from mitmthrottle.proxy.bodies.record import Record
+    from mitmthrottle.proxy.observe.observer import Observer
     from mitmthrottle.source import PolicySource, load_policy
 
 __all__ = [
@@ -64,8 +64,8 @@ _MODULES = {
         *("RunningProxy", "Throttle", "running_proxy"),
     ),
     "policy": ("Policy", "PolicyError", "Problem"),
-    "proxy.record": ("Record",),
-    "proxy.observer": ("Observer",),
+    "proxy.bodies.record": ("Record",),
+    "proxy.observe.observer": ("Observer",),
     "source": ("PolicySource", "load_policy"),
 }
 """Where each public name is. Above, the same for type checkers, which import nothing."""

@@ -87,7 +87,7 @@ def run_command(workers: str, policy: str, mitmdump_options: tuple[str, ...]) ->
         except NotStarted as reason:
             raise click.ClickException(str(reason)) from None
     # Only here: the other commands should not wait for mitmproxy to be imported.
-    from mitmthrottle.proxy.process import run_mitmdump
+    from mitmthrottle.proxy.mitm.process import run_mitmdump
 
     run_mitmdump([*throttle, *options])
 

@@ -4,24 +4,24 @@ is its twin. Rule: nothing but the addons, so that mitmproxy may load it again.
 
 from mitmthrottle import watch
 from mitmthrottle.proxy.addon import Throttle
-from mitmthrottle.proxy.as_one import as_one
-from mitmthrottle.proxy.destinations import Destinations
-from mitmthrottle.proxy.options import checked
-from mitmthrottle.proxy.pauses import ShortPauses
-from mitmthrottle.proxy.proxy_protocol import ProxyProtocol
-from mitmthrottle.proxy.service_manager import ServiceManager
+from mitmthrottle.proxy.control.options import checked
+from mitmthrottle.proxy.control.service_manager import ServiceManager
+from mitmthrottle.proxy.listen.destinations import Destinations
+from mitmthrottle.proxy.listen.proxy_protocol import ProxyProtocol
+from mitmthrottle.proxy.mitm.combine import combine
+from mitmthrottle.proxy.mitm.gc_freeze import FreezeGarbage
 
 name = "mitmthrottle"
 throttle = Throttle()
 # The client's address first: whatever follows counts by it.
 globals().update(
     checked(
-        as_one(
+        combine(
             ProxyProtocol(),
             Destinations(throttle),
             throttle,
             *watch.addons(throttle),
-            ShortPauses(),
+            FreezeGarbage(),
             ServiceManager(),
         )
     )

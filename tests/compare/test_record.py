@@ -8,7 +8,7 @@ from typing import Any
 
 from mitmthrottle.compare.record import assign, read_record
 from mitmthrottle.policy import Exchange, parse_policy
-from mitmthrottle.proxy.record import Record
+from mitmthrottle.proxy.bodies.record import Record
 from mitmthrottle.watch.log import line_of
 
 from .made import request

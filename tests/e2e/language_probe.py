@@ -41,7 +41,7 @@ class Probe:
                     "tasks": len(asyncio.all_tasks()),
                     "fds": len(os.listdir("/proc/self/fd")),  # noqa: PTH208  (cheaper)
                     "rss_bytes": _resident_bytes(),
-                    # With those that the collector passes over, see proxy/pauses.py.
+                    # With those that the collector passes over, see proxy/mitm/gc_freeze.py.
                     "frozen": gc.get_freeze_count(),
                     "objects": len(gc.get_objects()) + gc.get_freeze_count(),
                 }

@@ -8,7 +8,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from mitmthrottle.pacing import Answer, Budget, Claim, Parts, Schedule, Shared
+from mitmthrottle.pacing import Allocations, Answer, Budget, Claim, Schedule, Shared
 from mitmthrottle.pacing.moments import later, reached_at
 
 from .simulate import Simulation
@@ -93,7 +93,7 @@ def test_a_clock_that_stands_still_or_goes_back_gives_nothing(
 
 @pytest.mark.parametrize("now", [0.0, 2.0**24, 1e12, 1e16, 1e300])
 def test_nothing_goes_round_in_circles(now: float) -> None:
-    shared = Shared(parts := Parts())
+    shared = Shared(parts := Allocations())
     budget = shared.get("key", 1000.0, 500, now)
     claim = Claim((budget,), None)
     schedule = Schedule()
@@ -140,7 +140,7 @@ def test_what_is_reached_has_come(since: float, missing: float, per_s: float) ->
     ],
 )
 def test_an_answer_that_cannot_be_meant_is_none(answer: Answer) -> None:
-    parts = Parts()
+    parts = Allocations()
     parts.processes = 2
     budget = Shared(parts).get("key", 1000.0, 500, 0.0)
     Claim((budget,), None)
@@ -156,7 +156,7 @@ def test_an_answer_that_cannot_be_meant_is_none(answer: Answer) -> None:
 
 
 def test_a_part_of_nothing_is_a_foothold() -> None:
-    parts = Parts()
+    parts = Allocations()
     budget = Shared(parts).get("key", 1_024_000.0, 5000, 0.0)
     Claim((budget,), None)
     (found,) = parts.due(0.0, 10)
@@ -168,5 +168,5 @@ def test_a_part_of_nothing_is_a_foothold() -> None:
 def test_a_budget_takes_no_part_that_is_none(fraction: float) -> None:
     budget = Budget(1000.0, None, 0.0)
     with pytest.raises(ValueError, match="a part of a rate is a number above 0"):
-        budget.take_part(fraction, 0.0)
+        budget.set_fraction(fraction, 0.0)
     assert budget.rate_bytes_per_s == 1000.0

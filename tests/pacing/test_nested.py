@@ -117,7 +117,7 @@ def test_every_budget_of_a_nest_keeps_its_promise(
                     lambda b=budget, r=rate, u=burst: b.change(r, u, run.now, policing=b.policing),
                 )
             case "part":
-                run.change(budget, lambda b=budget, s=seconds: b.take_part(s, run.now))
+                run.change(budget, lambda b=budget, s=seconds: b.set_fraction(s, run.now))
         run.run(min(seconds, 0.3))
     for budget, promise in run.promises.items():
         # The default burst is a custom: one piece may be larger.
@@ -152,7 +152,7 @@ def test_what_waits_is_cut_anew_when_a_rate_falls(members: int, how: str, place:
     if how == "change":
         falls.change(8000.0, None, run.now)
     else:
-        falls.take_part(8000 / 1.25e6, run.now)
+        falls.set_fraction(8000 / 1.25e6, run.now)
     run.schedule.touch(falls)
     run.run(6.0)
     for number in range(members):

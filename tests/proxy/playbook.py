@@ -22,8 +22,8 @@ from mitmthrottle.pacing import Schedule
 from mitmthrottle.policy import parse_policy
 from mitmthrottle.proxy.addon import Throttle
 from mitmthrottle.proxy.engine import Engine
-from mitmthrottle.proxy.patch import Patch
-from mitmthrottle.proxy.wake import Timers, Waker
+from mitmthrottle.proxy.mitm.patch import Patch
+from mitmthrottle.proxy.mitm.wake import Timers, Waker
 
 
 class FakeClock:

@@ -7,7 +7,7 @@ import socket
 
 import pytest
 
-from mitmthrottle.proxy.addresses import canonical, is_local
+from mitmthrottle.proxy.listen.addresses import canonical, is_local
 
 
 @pytest.mark.parametrize(

@@ -13,7 +13,7 @@ from mitmproxy import options
 from mitmproxy.proxy import commands, events, layer, server
 from mitmproxy.proxy.mode_specs import ProxyMode
 
-from mitmthrottle.proxy.connections import Connections
+from mitmthrottle.proxy.mitm.connections import Connections
 
 
 class Dials(layer.Layer):

@@ -26,7 +26,7 @@ from mitmproxy.proxy.layers.http._base import ReceiveHttp
 from mitmproxy.proxy.layers.http._http2 import Http2Client, Http2Connection, Http2Server
 from mitmproxy.test import taddons
 
-from mitmthrottle.proxy.flow_control import (
+from mitmthrottle.proxy.mitm.flow_control import (
     CONNECTION_UPDATE_BYTES,
     LARGEST_WINDOW_BYTES,
     MAX_WINDOW_BYTES,

@@ -8,8 +8,8 @@ from collections.abc import Callable
 import pytest
 from wsproto.events import BytesMessage
 
-from mitmthrottle.proxy.observer import Observer
-from mitmthrottle.proxy.record import BodySnapshot
+from mitmthrottle.proxy.bodies.record import BodySnapshot
+from mitmthrottle.proxy.observe.observer import Observer
 
 from .playbook import wire
 from .test_http_stream import BODY, GET, HEAD_20K, SLOW, with_effect
@@ -23,24 +23,24 @@ PARTS = [
     ("proxy.engine", "Engine", "response_body"),
     ("proxy.engine", "Engine", "refuses"),
     ("proxy.engine", "Engine", "unpaced"),
-    ("proxy.connections", "Connections", "reader_under"),
-    ("proxy.connections", "Connections", "unsent_bytes"),
-    ("proxy.reports", "Reports", "decided"),
-    ("proxy.reports", "Reports", "began"),
-    ("proxy.mark", "Marks", "begun"),
-    ("proxy.mark", "Marks", "ended"),
-    ("proxy.observer", "Observers", "began"),
-    ("proxy.observer", "Observers", "ended"),
-    ("proxy.wake", "Waker", "at"),
-    ("proxy.wake", "Waker", "close"),
-    ("proxy.meter", "Meter", "passed"),
+    ("proxy.mitm.connections", "Connections", "reader_under"),
+    ("proxy.mitm.connections", "Connections", "unsent_bytes"),
+    ("proxy.observe.reports", "Reports", "decided"),
+    ("proxy.observe.reports", "Reports", "began"),
+    ("proxy.observe.mark", "Marks", "begun"),
+    ("proxy.observe.mark", "Marks", "ended"),
+    ("proxy.observe.observer", "Observers", "began"),
+    ("proxy.observe.observer", "Observers", "ended"),
+    ("proxy.mitm.wake", "Waker", "at"),
+    ("proxy.mitm.wake", "Waker", "close"),
+    ("proxy.bodies.meter", "Meter", "passed"),
     ("proxy.bodies.body", "Body", "begin"),
-    ("proxy.bodies.body", "Body", "follow"),
+    ("proxy.bodies.body", "Body", "apply"),
     ("proxy.bodies.body", "Body", "snapshot"),
     ("proxy.bodies.body", "Body", "record"),
     ("proxy.bodies.body", "Body", "_next_item"),
     ("proxy.bodies.body", "Body", "_may_send"),
-    ("proxy.bodies.body", "Body", "_take_hold"),
+    ("proxy.bodies.body", "Body", "_apply_plan"),
     ("proxy.bodies.body", "Body", "_withdraw"),
     ("proxy.bodies.body", "Body", "_let_reader_go"),
     ("proxy.bodies.starts", "StartLimits", "join"),
@@ -118,7 +118,7 @@ def _changed(effect: str):  # type: ignore[no-untyped-def]  # of a private parse
 
 @pytest.mark.parametrize(
     ("module", "owner", "name"),
-    [part for part in PARTS if part[0].startswith(("proxy.bodies", "pacing", "proxy.wake"))],
+    [part for part in PARTS if part[0].startswith(("proxy.bodies", "pacing", "proxy.mitm.wake"))],
     ids=lambda part: str(part),
 )
 def test_messages_of_a_websocket_come_whole(

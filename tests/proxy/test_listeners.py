@@ -9,13 +9,13 @@ from pathlib import Path
 
 import pytest
 
-from mitmthrottle.proxy import listeners as module
-from mitmthrottle.proxy.listeners import Listeners
+from mitmthrottle.proxy.listen import listeners as module
+from mitmthrottle.proxy.listen.listeners import Listeners
 
 OTHER = """
 import sys
 from pathlib import Path
-from mitmthrottle.proxy.listeners import Listeners
+from mitmthrottle.proxy.listen.listeners import Listeners
 Listeners(Path(sys.argv[1])).open("page", 8089)
 print("open", flush=True)
 sys.stdin.read()

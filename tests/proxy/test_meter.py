@@ -6,7 +6,7 @@ from collections.abc import Sequence
 
 import pytest
 
-from mitmthrottle.proxy.meter import Meter
+from mitmthrottle.proxy.bodies.meter import Meter
 
 
 def meter(*pieces: tuple[float, int]) -> Meter:

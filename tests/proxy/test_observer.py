@@ -11,8 +11,8 @@ import pytest
 from mitmproxy import http
 
 from mitmthrottle.policy import Decision, Exchange, Policy, PolicyError, parse_policy
-from mitmthrottle.proxy.observer import EndedBody, Observer
-from mitmthrottle.proxy.record import BodySnapshot, Record
+from mitmthrottle.proxy.bodies.record import BodySnapshot, Record
+from mitmthrottle.proxy.observe.observer import EndedBody, Observer
 
 from .playbook import Wire, wire
 from .relayed import relay

@@ -10,10 +10,10 @@ import pytest
 from mitmproxy import flow as mflow
 
 from mitmthrottle.policy import Policy
-from mitmthrottle.proxy import observer, unpaced
-from mitmthrottle.proxy.observer import TELL_EVERY_S, EndedBody, Observer
-from mitmthrottle.proxy.record import Record
-from mitmthrottle.proxy.unpaced import Unpaced
+from mitmthrottle.proxy.bodies.record import Record
+from mitmthrottle.proxy.observe import observer, unpaced
+from mitmthrottle.proxy.observe.observer import TELL_EVERY_S, EndedBody, Observer
+from mitmthrottle.proxy.observe.unpaced import Unpaced
 
 from .playbook import Wire, wire
 from .test_http_stream import BODY, GET, HEAD_20K, SLOW

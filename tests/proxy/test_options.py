@@ -12,7 +12,7 @@ from mitmproxy import ctx, exceptions
 from mitmproxy.addonmanager import Loader
 from mitmproxy.test import taddons
 
-from mitmthrottle.proxy.options import checked
+from mitmthrottle.proxy.control.options import checked
 
 
 class Part:

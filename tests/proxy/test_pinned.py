@@ -9,8 +9,8 @@ from mitmproxy import connection, options, tls
 from mitmproxy.proxy import context
 from mitmproxy.proxy.layers.tls import parse_client_hello
 
-from mitmthrottle.proxy import pinned
-from mitmthrottle.proxy.pinned import Pinned
+from mitmthrottle.proxy.mitm import pinned
+from mitmthrottle.proxy.mitm.pinned import Pinned
 
 from .relayed import client_hello
 

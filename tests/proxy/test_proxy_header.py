@@ -10,7 +10,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from mitmthrottle.proxy.proxy_header import (
+from mitmthrottle.proxy.listen.proxy_header import (
     V1_MOST_BYTES,
     V2_MOST_BYTES,
     V2_SIGNATURE,

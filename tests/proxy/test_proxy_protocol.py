@@ -9,7 +9,7 @@ import pytest
 from mitmproxy import exceptions
 from mitmproxy.test import taddons
 
-from mitmthrottle.proxy.proxy_protocol import ProxyProtocol, parse_networks
+from mitmthrottle.proxy.listen.proxy_protocol import ProxyProtocol, parse_networks
 
 
 @pytest.mark.parametrize(

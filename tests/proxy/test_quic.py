@@ -11,7 +11,7 @@ from mitmproxy.proxy import commands, context, events, layer
 from mitmproxy.test import taddons
 
 from mitmthrottle.proxy.addon import Throttle
-from mitmthrottle.proxy.quic import refuse, without_h3, without_h3_records
+from mitmthrottle.proxy.mitm.quic import refuse, without_h3, without_h3_records
 
 
 @pytest.mark.parametrize(

@@ -7,7 +7,7 @@ import re
 import pytest
 from mitmproxy import http
 
-from mitmthrottle.proxy import server_timing
+from mitmthrottle.proxy.observe import server_timing
 
 from .playbook import Wire, wire
 from .test_http_stream import BODY, GET, HEAD_20K, SLOW, with_effect

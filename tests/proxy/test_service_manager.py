@@ -10,8 +10,8 @@ from pathlib import Path
 
 import pytest
 
-from mitmthrottle.proxy import service_manager
-from mitmthrottle.proxy.service_manager import ALIVE, READY, interval_s, say_alive, tell
+from mitmthrottle.proxy.control import service_manager
+from mitmthrottle.proxy.control.service_manager import ALIVE, READY, interval_s, say_alive, tell
 
 
 @pytest.fixture(params=["a path", "an abstract name"])

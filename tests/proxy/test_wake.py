@@ -7,7 +7,7 @@ import asyncio
 import pytest
 from mitmproxy.proxy import events
 
-from mitmthrottle.proxy.wake import Together, Waker
+from mitmthrottle.proxy.mitm.wake import Together, Waker
 
 from .playbook import Wire, wire
 from .test_http_stream import BODY, GET, HEAD_20K, SLOW

@@ -49,7 +49,7 @@ PLANTS = (
     ),
     Plant(
         "what comes behind the end overtakes it",
-        "proxy.http_stream:PacedStream._pass_tail",
+        "proxy.mitm.http_stream:PacedStream._pass_tail",
         "behind = body.queue.drain()",
         "behind = []",
         "the server speaks with its 101",
@@ -70,7 +70,7 @@ PLANTS = (
     ),
     Plant(
         "a timer outlives its body",
-        "proxy.wake:Waker.close",
+        "proxy.mitm.wake:Waker.close",
         "self.timer.waker = None",
         "return",
         "a stage of a day",
@@ -91,7 +91,7 @@ PLANTS = (
     ),
     Plant(
         "what a stream was owed is not given back",
-        "proxy.flow_control:PacedHttp2Connection._receive",
+        "proxy.mitm.flow_control:PacedHttp2Connection._receive",
         "self._acknowledge_to_connection(event.flow_controlled_length)",
         "pass",
         "paced responses are given up, HTTP/2",
@@ -112,7 +112,7 @@ PLANTS = (
     ),
     Plant(
         "an added cut is not looked at",
-        "proxy.bodies.body:Body._take_hold",
+        "proxy.bodies.body:Body._apply_plan",
         "if (new.silences, new.cut_after_bytes) != (old.silences, old.cut_after_bytes):",
         "if new.silences != old.silences:",
         "a cut is added",
@@ -147,7 +147,7 @@ PLANTS = (
     ),
     Plant(
         "windows are limited where no rule has an upload",
-        "proxy.flow_control:PacedHttp2Server.might_pace",
+        "proxy.mitm.flow_control:PacedHttp2Server.might_pace",
         "return type(self).paces_uploads()",
         "return True",
         "an upload over HTTP/2, and no rule is for it",
@@ -175,7 +175,7 @@ PLANTS = (
     ),
     Plant(
         "acknowledgements are not given",
-        "proxy.http_stream:PacedStream._pass_bytes",
+        "proxy.mitm.http_stream:PacedStream._pass_bytes",
         "if waits and (size := body.to_acknowledge(len(data))):",
         "if False:",
         "a rate is raised under way, HTTP/2",
@@ -189,14 +189,14 @@ PLANTS = (
     ),
     Plant(
         "a request that is answered is streamed all the same",
-        "proxy.http_stream:PacedStream.start_request_stream",
+        "proxy.mitm.http_stream:PacedStream.start_request_stream",
         "if self.flow.response is not None:",
         "if False:",
         "a block answers a request with a body",
     ),
     Plant(
         "a request without a body has an upload",
-        "proxy.http_stream:PacedStream._request_headers",
+        "proxy.mitm.http_stream:PacedStream._request_headers",
         "look = self._look_at_request_with_body if has_body else self._look_at_request",
         "look = self._look_at_request_with_body",
         "requests without a body under an upload rule",
@@ -217,14 +217,14 @@ PLANTS = (
     ),
     Plant(
         "an upload outlives its origin",
-        "proxy.http_stream:PacedStream._pass_headers",
+        "proxy.mitm.http_stream:PacedStream._pass_headers",
         "if self.client_state == self.state_errored:",
         "if False:",
         "uploads to an origin that is not there",
     ),
     Plant(
         "what is streamed late is not counted",
-        "proxy.http_stream:PacedStream._start_counted_response",
+        "proxy.mitm.http_stream:PacedStream._start_counted_response",
         "self._look_on()",
         "pass",
         "streamed late, and nobody matches",

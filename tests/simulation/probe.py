@@ -17,25 +17,25 @@ from mitmproxy.proxy.layers import http
 from mitmproxy.proxy.layers.http._http2 import Http2Connection
 
 from mitmthrottle.policy import Policy
-from mitmthrottle.proxy import guard
 from mitmthrottle.proxy.addon import Throttle
 from mitmthrottle.proxy.bodies.body import Body
-from mitmthrottle.proxy.flow_control import PacedHttp2Connection
-from mitmthrottle.proxy.observer import EndedBody, Observer
-from mitmthrottle.proxy.record import BodySnapshot
-from mitmthrottle.proxy.wake import Waker
+from mitmthrottle.proxy.bodies.record import BodySnapshot
+from mitmthrottle.proxy.mitm import compat
+from mitmthrottle.proxy.mitm.flow_control import PacedHttp2Connection
+from mitmthrottle.proxy.mitm.wake import Waker
+from mitmthrottle.proxy.observe.observer import EndedBody, Observer
 
-_differences = functools.cache(guard.differences)
+_differences = functools.cache(compat.differences)
 
 
 @contextmanager
 def known_mitmproxy() -> Iterator[None]:
     """Reading mitmproxy's source takes 15 ms, and it does not change."""
-    read, guard.differences = guard.differences, _differences
+    read, compat.differences = compat.differences, _differences
     try:
         yield
     finally:
-        guard.differences = read
+        compat.differences = read
 
 
 @dataclass

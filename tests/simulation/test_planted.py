@@ -23,6 +23,6 @@ def test_is_right_without(shows: str | int) -> None:
 
 
 def test_a_line_that_is_gone_is_an_error() -> None:
-    plant = Plant("x", "proxy.wake:Waker.close", "no such line", "pass", 1)
+    plant = Plant("x", "proxy.mitm.wake:Waker.close", "no such line", "pass", 1)
     with pytest.raises(LookupError, match="plant `x` where its idea lives now"), planted(plant):
         pass

@@ -46,7 +46,7 @@ class Member:
         demand = self.demand()
         held = -1 if demand.held is None else demand.held
         return self.server.run(
-            "parts.lua",
+            "allocations.lua",
             [FLEET, BUDGET],
             [
                 *(self.name, "1", str(self.serial), str(self.processes), "p"),

@@ -54,16 +54,18 @@ def test_parts_are_taken_in_whole_or_not_at_all(
 
         part = Mock(key="all")
         monkeypatch.setattr(store.connection, "run", run)
-        monkeypatch.setattr(store.parts, "due", lambda now, most: [(part, Demand(1, 0, 0.5, 0.5))])
-        monkeypatch.setattr(store.parts, "unanswered", lambda part: None)
-        monkeypatch.setattr(store.parts, "answered", answered)
-        store.parts.processes = 2
+        monkeypatch.setattr(
+            store.allocations, "due", lambda now, most: [(part, Demand(1, 0, 0.5, 0.5))]
+        )
+        monkeypatch.setattr(store.allocations, "unanswered", lambda part: None)
+        monkeypatch.setattr(store.allocations, "answered", answered)
+        store.allocations.processes = 2
         if text == "0.25":
             assert not await store.sharing.tell()
         else:
             with pytest.raises(StoreUnavailable):
                 await store.sharing.tell()
-            assert store.parts.processes == 2
+            assert store.allocations.processes == 2
         return taken_in
 
     assert len(asyncio.run(main())) == (1 if text == "0.25" else 0)

@@ -20,8 +20,8 @@ def asked(script: Script, monkeypatch: pytest.MonkeyPatch) -> str:
 
     async def main() -> str:
         connection = Connection(Address("store.invalid"))
-        monkeypatch.setitem(connection._scripts, "parts.lua", script)
-        return str(await connection.run("parts.lua", [], []))
+        monkeypatch.setitem(connection._scripts, "allocations.lua", script)
+        return str(await connection.run("allocations.lua", [], []))
 
     return asyncio.run(main())
 

@@ -9,7 +9,7 @@ from functools import partial
 
 import pytest
 
-from mitmthrottle.pacing import Answer, Budget, Claim, Demand, Part, Parts, Shared
+from mitmthrottle.pacing import Allocation, Allocations, Answer, Budget, Claim, Demand, Shared
 
 from ..pacing.simulate import Simulation
 from .lua_server import LuaServer
@@ -78,10 +78,10 @@ class Process:
         self.server = server
         self.name = name
         self.simulation = Origins()
-        self.parts = Parts()
-        self.parts.processes = processes
-        self.shared = Shared(self.parts)
-        self.parts.on_part = self.simulation.schedule.touch
+        self.allocations = Allocations()
+        self.allocations.processes = processes
+        self.shared = Shared(self.allocations)
+        self.allocations.on_allocation = self.simulation.schedule.touch
         self.calls = 0
         self.cut_off = False
         self.answers_take_s = 0.0
@@ -102,16 +102,16 @@ class Process:
                 return
             self._to_come.clear()
             hear()
-        if self.parts.next_due() > now or self.cut_off:
+        if self.allocations.next_due() > now or self.cut_off:
             return
         self.calls += 1
-        for part, demand in self.parts.due(now, 50):
+        for part, demand in self.allocations.due(now, 50):
             held = -1 if demand.held is None else demand.held
             answer = self.server.run(
-                "parts.lua",
+                "allocations.lua",
                 [FLEET, str(part.key)],
                 [
-                    *(self.name, "1", str(self.calls), str(self.parts.processes), "p", "0"),
+                    *(self.name, "1", str(self.calls), str(self.allocations.processes), "p", "0"),
                     *(str(demand.backlogged), str(demand.limited)),
                     *(repr(demand.needed), repr(held)),
                 ],
@@ -122,10 +122,10 @@ class Process:
             else:
                 hear()
 
-    def _hear(self, part: Part, demand: Demand, answer: list[str]) -> None:
-        self.parts.processes = int(answer[1])
+    def _hear(self, part: Allocation, demand: Demand, answer: list[str]) -> None:
+        self.allocations.processes = int(answer[1])
         told = Answer(float(answer[3]), float(answer[4]), int(answer[5]))
-        self.parts.answered(part, demand, told, self.simulation.now)
+        self.allocations.answered(part, demand, told, self.simulation.now)
 
     def sent(self, start: float, stop: float, name: str | None = None) -> int:
         events = self.simulation.sent.items()
@@ -157,7 +157,7 @@ def run(server: LuaServer, processes: list[Process], seconds: float) -> None:
             process.step()
         for process in processes:
             if (f"{FLEET}:{process.name}", "all") in server.said:
-                for part in process.parts.active():
+                for part in process.allocations.active():
                     part.hurry()
         server.said.clear()
 
@@ -226,11 +226,11 @@ def test_one_that_is_short_of_processor_is_not_short_of_its_part(turns_per_s: in
     server, processes = fleet(0, 100)
     slow = processes[0]
     slow.simulation = Slow(1 / turns_per_s)
-    slow.parts.on_part = slow.simulation.schedule.touch
+    slow.allocations.on_allocation = slow.simulation.schedule.touch
     for number in range(100):
         slow.join(f"slow/{number}", chunk=500)
     run(server, processes, 10)
-    (part,) = slow.parts.active()
+    (part,) = slow.allocations.active()
     assert part.budget.fraction == pytest.approx(0.5, rel=0.05)
     assert slow.sent(5, 10) / 5 > 0.4 * RATE * min(1, turns_per_s / 2000)
 
@@ -272,7 +272,7 @@ def test_alone_it_has_all_of_it_at_the_first_answer() -> None:
 
 
 def test_parts_without_a_store_are_equal_ones() -> None:
-    parts = Parts()
+    parts = Allocations()
     parts.processes = 4
     budget = Shared(parts).get("all", RATE, 1000, 0.0)
     assert (budget.rate_bytes_per_s, budget.burst_bytes) == (RATE / 4, 250)
@@ -291,7 +291,7 @@ def test_a_part_that_shrinks_is_not_charged_for_what_it_has_let_through() -> Non
     for number in range(100):
         run.join(number, shared, Budget(0.9 * RATE / 100, None, 0.0))
     run.run(3.0)
-    shared.take_part(0.01, run.now)
+    shared.set_fraction(0.01, run.now)
     run.schedule.touch(shared)
     run.run(3.0)
     later = [size for when, size in run.everything() if when > 4.0]

@@ -8,9 +8,9 @@ from typing import Any
 
 import pytest
 
-from mitmthrottle.pacing import Parts
+from mitmthrottle.pacing import Allocations
 from mitmthrottle.store.connection import StoreUnavailable
-from mitmthrottle.store.starts import SharedLine
+from mitmthrottle.store.starts import SharedStartQueue
 
 
 @dataclass
@@ -23,8 +23,8 @@ class FakeStore:
     asked: list[int] = field(default_factory=list)
 
     def __post_init__(self) -> None:
-        self.parts = Parts()
-        self.parts.processes = 4
+        self.allocations = Allocations()
+        self.allocations.processes = 4
         self.connection = self
 
     async def run(
@@ -40,11 +40,11 @@ class FakeStore:
         self.away = str(error)
 
 
-def line(store: FakeStore, count: int = 40, period_s: float = 1.0) -> SharedLine:
-    return SharedLine(store, "key", count, period_s)  # type: ignore[arg-type]  # what it uses of it
+def line(store: FakeStore, count: int = 40, period_s: float = 1.0) -> SharedStartQueue:
+    return SharedStartQueue(store, "key", count, period_s)  # type: ignore[arg-type]  # what it uses of it
 
 
-async def started(waiting: SharedLine, count: int) -> list[tuple[float, int]]:
+async def started(waiting: SharedStartQueue, count: int) -> list[tuple[float, int]]:
     loop = asyncio.get_running_loop()
     begin = loop.time()
     seen: list[tuple[float, int]] = []

@@ -7,7 +7,7 @@ from collections.abc import Callable
 
 import pytest
 
-from mitmthrottle.pacing import Parts, Shared
+from mitmthrottle.pacing import Allocations, Shared
 from mitmthrottle.store import Address, Store
 from mitmthrottle.store import store as module
 from mitmthrottle.store.connection import StoreUnavailable
@@ -26,7 +26,7 @@ def made(monkeypatch: pytest.MonkeyPatch) -> Store:
     """A store at which nobody is; each test says what comes of a call."""
     monkeypatch.setattr(module, "TRY_AGAIN_S", 0.001)
     store = Store(Address("store.invalid"), "split", asyncio.get_running_loop().time)
-    Shared(store.parts).get("all", 1000.0, None, store._now())
+    Shared(store.allocations).get("all", 1000.0, None, store._now())
     return store
 
 
@@ -38,7 +38,7 @@ def test_a_fault_while_waiting_does_not_end_the_calls(
         told = []
         faults = [RuntimeError("odd")]
 
-        def next_due(parts: Parts) -> float:
+        def next_due(parts: Allocations) -> float:
             if faults:
                 raise faults.pop()
             return 0.0
@@ -47,7 +47,7 @@ def test_a_fault_while_waiting_does_not_end_the_calls(
             told.append(store.away)
             return False
 
-        monkeypatch.setattr(Parts, "next_due", next_due)
+        monkeypatch.setattr(Allocations, "next_due", next_due)
         monkeypatch.setattr(store.sharing, "tell", tell)
         store.start()
         await until(lambda: len(told) > 2)

@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 from mitmthrottle.policy import Exchange, Rule, parse_policy
-from mitmthrottle.proxy.record import Record
+from mitmthrottle.proxy.bodies.record import Record
 
 
 def rule(name: str = "photos", then: str = "rate: 8 kB/s") -> Rule:

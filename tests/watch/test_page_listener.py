@@ -17,7 +17,7 @@ from mitmproxy.addons.proxyserver import Proxyserver
 from mitmproxy.connection import Server
 from mitmproxy.test import taddons
 
-from mitmthrottle.proxy.listeners import Listeners
+from mitmthrottle.proxy.listen.listeners import Listeners
 from mitmthrottle.watch.page import server
 from mitmthrottle.watch.page.addon import Page
 from mitmthrottle.watch.page.server import (

@@ -12,7 +12,7 @@ from typing import Any
 
 import pytest
 
-from mitmthrottle.pacing import Parts
+from mitmthrottle.pacing import Allocations
 from mitmthrottle.store import Names
 from mitmthrottle.store.connection import StoreUnavailable
 from mitmthrottle.watch.page import peers
@@ -56,7 +56,7 @@ class FakeStore:
     """The parts of a store that are looked at, with the script on a server of its own."""
 
     server: LuaServer = field(default_factory=LuaServer)
-    parts: Parts = field(default_factory=Parts)
+    allocations: Allocations = field(default_factory=Allocations)
     names: Names = NAMES
     address: str = "valkey://store"
     down: str = "split"
@@ -113,7 +113,7 @@ def shown() -> Iterator[Shown]:
         store = FakeStore()
         engine = see.wire.engine
         engine.store = store  # type: ignore[assignment]  # what is looked at of it
-        engine.shared._parts = store.parts
+        engine.shared._allocations = store.allocations
         yield Shown(see, store, see.view._peers)
 
 
@@ -154,7 +154,7 @@ def test_this_one_is_first_and_says_what_it_shares() -> None:
         for second in (0, 1, 1):
             page.see.wire.pass_time(second)
             page.see.sample()
-            page.store.parts.due(page.see.wire.clock.time, 9)
+            page.store.allocations.due(page.see.wire.clock.time, 9)
         page.store.says("0b0b0b0b0b0b", STATUS)
         page.hear()
         this, other = page.shown()

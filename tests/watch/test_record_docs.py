@@ -12,7 +12,7 @@ from mitmproxy.options import Options
 from mitmproxy.test import taddons
 
 from mitmthrottle.proxy.addon import Throttle
-from mitmthrottle.proxy.mark import METADATA_KEY
+from mitmthrottle.proxy.observe.mark import METADATA_KEY
 from mitmthrottle.watch.log import Log, line_of
 from mitmthrottle.watch.metrics import MOST_RULES, Metrics
 from mitmthrottle.watch.why import why

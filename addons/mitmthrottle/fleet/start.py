@@ -15,8 +15,8 @@ from pathlib import Path
 
 from mitmproxy import exceptions
 
-from mitmthrottle.proxy.process import run_mitmdump
-from mitmthrottle.proxy.shared_port import SharedPort
+from mitmthrottle.proxy.listen.shared_port import SharedPort
+from mitmthrottle.proxy.mitm.process import run_mitmdump
 
 SCRIPT = Path(__file__).with_name("worker.py")
 

@@ -17,8 +17,8 @@ import tempfile
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 
-from mitmthrottle.proxy.service_manager import READY as SERVING
-from mitmthrottle.proxy.service_manager import VARIABLES, say_alive, tell
+from mitmthrottle.proxy.control.service_manager import READY as SERVING
+from mitmthrottle.proxy.control.service_manager import VARIABLES, say_alive, tell
 
 from .arguments import settings, without
 from .program import READY, Program, say

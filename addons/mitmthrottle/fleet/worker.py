@@ -14,7 +14,7 @@ from mitmproxy import ctx, exceptions
 from mitmproxy.addonmanager import Loader
 from mitmproxy.proxy import mode_specs
 
-from mitmthrottle.proxy import shared_port
+from mitmthrottle.proxy.listen import shared_port
 
 logger = logging.getLogger(__name__)
 

@@ -41,7 +41,7 @@ def main() -> NoReturn:
     signal.signal(signal.SIGTERM, _exit)
     try:
         when_parent_ends(end)
-        from mitmthrottle.proxy.process import run_mitmdump
+        from mitmthrottle.proxy.mitm.process import run_mitmdump
 
         run_mitmdump(arguments, remove_folder)
     finally:  # told to end before mitmproxy could end in order

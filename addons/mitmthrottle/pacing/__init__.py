@@ -4,9 +4,9 @@ Rule: nothing here reads a clock.  `now` is in seconds of any monotonic clock, t
 every call; bytes are body bytes; rates are bytes per second.
 """
 
+from .allocations import Allocation, Allocations, Answer, Demand, Mode
 from .budgets import Budget
 from .pace import MAX_PIECE_BYTES, Pace, piece_s
-from .parts import Answer, Demand, Mode, Part, Parts
 from .quota import Quota, Quotas, SharedQuota
 from .schedule import Claim, Schedule
 from .shared import Shared
@@ -15,14 +15,14 @@ from .timeline import Silences, Stalls, Timeline
 
 __all__ = [
     "MAX_PIECE_BYTES",
+    "Allocation",
+    "Allocations",
     "Answer",
     "Budget",
     "Claim",
     "Demand",
     "Mode",
     "Pace",
-    "Part",
-    "Parts",
     "Quota",
     "Quotas",
     "Schedule",

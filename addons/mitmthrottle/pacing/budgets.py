@@ -21,7 +21,7 @@ all it has at line speed and then lets nothing through until the bucket is full 
 that a receiver sees behind a device which drops what exceeds the rate.
 
 *Shared with other processes*: then only a fraction of the rate and of the burst is ours to give
-(`take_part`), and `sharing` is told who draws from the budget (parts.py).
+(`set_fraction`), and `sharing` is told who draws from the budget (allocations.py).
 
 *One comparison*: when the head of the queue may leave is a moment that `next_due` computes from the
 level, the moment of that level, and the rate; it leaves when `next_due() <= now`, and nothing else
@@ -175,7 +175,7 @@ class Budget:
         self._refilling = self._refilling and policing
         self._go_on(before, now)
 
-    def take_part(self, fraction: float, now: float) -> None:
+    def set_fraction(self, fraction: float, now: float) -> None:
         """Give out this fraction of the rate and of the burst from now on.
 
         ValueError: it is no finite number above 0.

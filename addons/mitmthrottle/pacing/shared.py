@@ -8,8 +8,8 @@ from __future__ import annotations
 import heapq
 from collections.abc import Hashable
 
+from .allocations import Allocations
 from .budgets import Budget
-from .parts import Parts
 
 
 class Shared:
@@ -19,11 +19,11 @@ class Shared:
     earlier would give each of a row of small responses a fresh burst.
     """
 
-    __slots__ = ("_budgets", "_idle", "_parts")
+    __slots__ = ("_allocations", "_budgets", "_idle")
 
-    def __init__(self, parts: Parts | None = None) -> None:
-        """`parts`: other processes draw from these budgets too."""
-        self._parts = parts
+    def __init__(self, allocations: Allocations | None = None) -> None:
+        """`allocations`: other processes draw from these budgets too."""
+        self._allocations = allocations
         self._budgets: dict[Hashable, Budget] = {}
         self._idle: list[tuple[float, int, Hashable]] = []
 
@@ -49,8 +49,8 @@ class Shared:
         if budget is None:
             budget = Budget(rate_bytes_per_s, burst_bytes, now, policing=policing)
             self._budgets[key] = budget
-            if self._parts is not None and not here_only:
-                self._parts.share(key, budget, now)
+            if self._allocations is not None and not here_only:
+                self._allocations.share(key, budget, now)
                 budget.start_afresh(now)
             self._watch(key, budget, now)
         return budget
@@ -64,8 +64,8 @@ class Shared:
                 self._watch(key, budget, now)
             else:
                 del self._budgets[key]
-                if self._parts is not None:
-                    self._parts.forget(key)
+                if self._allocations is not None:
+                    self._allocations.forget(key)
 
     def _watch(self, key: Hashable, budget: Budget, now: float) -> None:
         heapq.heappush(self._idle, (budget.look_again_at(now), id(budget), key))

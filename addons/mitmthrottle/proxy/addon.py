@@ -21,19 +21,21 @@ from mitmproxy.proxy import layer
 from mitmproxy.proxy.server_hooks import ServerConnectionHookData
 
 from mitmthrottle.policy import Policy, PolicyError, find_policy, load_policy
+from mitmthrottle.proxy.bodies.body import SMALL_QUEUE_BYTES
+from mitmthrottle.proxy.control import options, policy_file
+from mitmthrottle.proxy.control.commands import Control
+from mitmthrottle.proxy.mitm import cork, flow_control, quic
+from mitmthrottle.proxy.mitm.compat import require_known_mitmproxy
+from mitmthrottle.proxy.mitm.patch import Patch, annotate_har, widen
+from mitmthrottle.proxy.mitm.pinned import Pinned
+from mitmthrottle.proxy.observe.mark import Marks
+from mitmthrottle.proxy.observe.observer import Observer, Observers
+from mitmthrottle.proxy.observe.snapshot import Snapshot
 from mitmthrottle.store import Address, Down, PeerMessages, exchange_status
 
-from . import cork, engine, flow_control, live, options, quic
-from .bodies.body import SMALL_QUEUE_BYTES
-from .control import Control
+from . import engine
 from .engine import Engine
 from .facts import url_of
-from .guard import require_known_mitmproxy
-from .mark import Marks
-from .observer import Observer, Observers
-from .patch import Patch, annotate_har, widen
-from .pinned import Pinned
-from .snapshot import Snapshot
 
 logger = logging.getLogger(__name__)
 
@@ -50,7 +52,7 @@ class Throttle:
         self._reloads = 0  # how often a newer file has taken over
         self._content: bytes | None = None  # of the policy file, when it was loaded
         self._patch: Patch | None = None
-        self._live: live.LiveFile | None = None
+        self._live: policy_file.PolicyFile | None = None
         self._running = False
         self._shared: tuple[Address, Down] | None = None
         self._pinned = Pinned()
@@ -209,7 +211,7 @@ class Throttle:
     def _watch(self, path: Path) -> None:
         if self._live is not None:
             self._live.stop()
-        self._live = live.LiveFile(path, self._content, self._reloaded, self._broken)
+        self._live = policy_file.PolicyFile(path, self._content, self._reloaded, self._broken)
 
     def _reloaded(self, policy: Policy) -> None:
         self.control.policy = policy

@@ -32,20 +32,20 @@ from mitmthrottle.policy import (
     needs_more,
     plan_for,
 )
+from mitmthrottle.proxy.bodies.body import Body
+from mitmthrottle.proxy.bodies.sniffing import Sniffing
+from mitmthrottle.proxy.bodies.starts import StartLimits
+from mitmthrottle.proxy.mitm import block
+from mitmthrottle.proxy.mitm.connections import Connections
+from mitmthrottle.proxy.mitm.wake import LONGEST_TICK_S, SHORTEST_TICK_S, Clock, Waker
+from mitmthrottle.proxy.observe.mark import Marks
+from mitmthrottle.proxy.observe.observer import Observers
+from mitmthrottle.proxy.observe.reports import Reports
+from mitmthrottle.proxy.observe.snapshot import EngineSnapshot, of_store
+from mitmthrottle.proxy.observe.unpaced import Unpaced
 from mitmthrottle.store import Address, Down, Store
 
-from . import block
-from .bodies.body import Body
-from .bodies.sniffing import Sniffing
-from .bodies.starts import StartLimits
-from .connections import Connections
 from .facts import PAGE_HOST, exchange_of, host_of, is_address, upload_of, user_of
-from .mark import Marks
-from .observer import Observers
-from .reports import Reports
-from .snapshot import EngineSnapshot, of_store
-from .unpaced import Unpaced
-from .wake import LONGEST_TICK_S, SHORTEST_TICK_S, Clock, Waker
 
 CLOCKS_DIFFER_S = 0.05  # between processes: not worth changing anything for
 
@@ -66,7 +66,7 @@ class Engine:
         self.now = clock.now
         self.submitted = clock.submitted
         self.store = store  # through which other processes share, if any do
-        self.shared = Shared(store.parts if store else None)
+        self.shared = Shared(store.allocations if store else None)
         self.quotas = Quotas(store.quota if store else None)
         self.starts = StartLimits(clock.now, store.starts.place if store else None)
         self.version = ""  # of the policy, see record.py
@@ -81,7 +81,7 @@ class Engine:
         self._serial = 0
         self._start(policy)
         if store is not None:
-            store.parts.on_part = self._part_changed
+            store.allocations.on_allocation = self._allocation_changed
             store.sharing.elapsed_s = lambda: self.elapsed_s
             store.sharing.on_clock = self._clock_is_common
             store.start()
@@ -154,7 +154,7 @@ class Engine:
         if rule is None or not rule.then.paces_uploads:
             return None
         body = self._body("upload", flow, exchange)
-        body.follow(rule)
+        body.apply(rule)
         return body
 
     def response_body(self, flow: http.HTTPFlow, blocked_by: Rule | None) -> Body | None:
@@ -169,7 +169,7 @@ class Engine:
             # Not even looked at, unless somebody wants to know.
             if self.reports.observers.wants_unmatched:
                 now = self.now()
-                self.reports.unconcerned(flow, now, now - self.policy_started, self.version)
+                self.reports.host_unmatched(flow, now, now - self.policy_started, self.version)
             self.reports.unmatched += 1
             return None
         exchange = exchange_of(flow, self._next_serial(), self.elapsed_s)
@@ -184,7 +184,7 @@ class Engine:
         body = self._body("response", flow, exchange)
         if rule is not None:
             self.reports.marks.begun(flow, rule)
-            body.follow(rule)
+            body.apply(rule)
             if blocked_by is not None and body.plan.block != "reset":
                 body.answered = body.plan.block
         else:
@@ -217,7 +217,7 @@ class Engine:
                 body.left_alone_by = rule
             elif rule is not None:
                 self.reports.marks.begun(flow, rule)
-                body.follow(rule)
+                body.apply(rule)
             elif decision.needs_first_bytes or decision.size_step is not None:
                 self._sniff(body, decision, flow, streamed=streamed, before=seen)
             self.reports.decided(flow, known, decision)
@@ -290,7 +290,7 @@ class Engine:
             for part in (down, up)
         ]  # fmt: skip
         for body in bodies:
-            body.follow(rule)
+            body.apply(rule)
         return bodies
 
     def _body(self, part: BodyPart, flow: http.HTTPFlow, exchange: Exchange) -> Body:
@@ -385,12 +385,12 @@ class Engine:
         """Let that body go on as the rule says now; None: it is gone."""
         try:
             if rule is None or rule.then.pass_:
-                body.run_free()
+                body.stop_pacing()
             else:
-                body.follow(rule)
+                body.apply(rule)
         except Exception:  # fail open
             self.failed(body.subject)
-            body.run_free()
+            body.stop_pacing()
         if body.wakeup is not None:
             body.wakeup.at(self.now())
 
@@ -418,7 +418,7 @@ class Engine:
             body.close("client-gone")
         self.quotas.forget(client.id)
 
-    def _part_changed(self, budget: Budget) -> None:
+    def _allocation_changed(self, budget: Budget) -> None:
         self.schedule.touch(budget)
         self.clock.submitted()
 
@@ -437,9 +437,9 @@ class Engine:
     def clock_failed(self) -> None:
         """To be called in an `except`: nobody would be woken any more, so all run free."""
         self.reports.failed("its clock, so on all that is under way,")
-        self.shared = Shared(self.store.parts if self.store else None)
+        self.shared = Shared(self.store.allocations if self.store else None)
         for body in self.active():
-            body.run_free()
+            body.stop_pacing()
             self._wake_soon(body)
 
     def wake_failed(self) -> None:

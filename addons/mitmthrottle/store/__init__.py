@@ -8,7 +8,7 @@ from .address import Address
 from .connection import StoreUnavailable
 from .names import Names
 from .peers import PeerMessage, PeerMessages, exchange_status
-from .starts import Down, SharedLine
+from .starts import Down, SharedStartQueue
 from .store import Store
 
 __all__ = [
@@ -17,7 +17,7 @@ __all__ = [
     "Names",
     "PeerMessage",
     "PeerMessages",
-    "SharedLine",
+    "SharedStartQueue",
     "Store",
     "StoreUnavailable",
     "exchange_status",

@@ -51,7 +51,7 @@ class Connection:
             name: self._calls.register_script(
                 resources.files(__package__ or "").joinpath(name).read_text()
             )
-            for name in ("parts.lua", "starts.lua", "quota.lua", "peers.lua")
+            for name in ("allocations.lua", "starts.lua", "quota.lua", "peers.lua")
         }
 
     def __repr__(self) -> str:

@@ -3,7 +3,7 @@
 -- Rule: it decides nothing. Who has ended is left out as soon as that is seen, who only says nothing
 -- is told with for how long, and all of it expires by itself.
 --
--- KEYS[1]  the fleet, whose channels tell who is still there (parts.lua)
+-- KEYS[1]  the fleet, whose channels tell who is still there (allocations.lua)
 -- KEYS[2]  a hash `id -> when, what it says`
 -- ARGV[1]  id of the process that says something
 -- ARGV[2]  what it says

@@ -86,7 +86,7 @@ class QuotaCalls:
     def _part(self, quota: SharedQuota) -> None:
         match self._store.down:
             case "split":
-                quota.alone(1 / self._store.parts.processes)
+                quota.alone(1 / self._store.allocations.processes)
             case "open":
                 quota.alone(math.inf)
             case "block":
@@ -107,4 +107,4 @@ class QuotaCalls:
                 self._store.missed(error)
         except Exception:  # a fault of ours: nobody is to be slowed for it
             logger.exception("mitmthrottle failed on a shared quota, which is this proxy's own now")
-            quota.alone(1 / self._store.parts.processes)
+            quota.alone(1 / self._store.allocations.processes)

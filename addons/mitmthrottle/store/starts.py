@@ -14,7 +14,7 @@ from collections import deque
 from collections.abc import Callable, Hashable, Sequence
 from typing import Literal, Protocol
 
-from mitmthrottle.pacing import Parts
+from mitmthrottle.pacing import Allocations
 
 from . import answers
 from .connection import Connection, StoreUnavailable
@@ -36,14 +36,14 @@ class Counted(Protocol):
     """What the lines need of the store."""
 
     connection: Connection
-    parts: Parts
+    allocations: Allocations
     away: str | None
     down: Down
 
     def missed(self, error: StoreUnavailable) -> None: ...
 
 
-class SharedLine:
+class SharedStartQueue:
     """Those who wait here for one limit, first come first served."""
 
     def __init__(self, store: Counted, key: str, count: int, period_s: float) -> None:
@@ -137,7 +137,7 @@ class SharedLine:
 
     async def _alone(self, loop: asyncio.AbstractEventLoop) -> None:
         count, period_s = self.limit
-        step_s = period_s / count * self._store.parts.processes
+        step_s = period_s / count * self._store.allocations.processes
         now = loop.time()
         at = now + step_s if self._alone_at is None else max(self._alone_at, now)
         self._alone_at = at
@@ -148,7 +148,7 @@ class SharedLine:
 class SharedPlace:
     """A response's place in several lines, one after the other."""
 
-    def __init__(self, lines: Sequence[SharedLine], wake: Callable[[], None]) -> None:
+    def __init__(self, lines: Sequence[SharedStartQueue], wake: Callable[[], None]) -> None:
         self._lines = lines
         self._wake = wake
         self._may = False
@@ -174,7 +174,7 @@ class SharedStarts:
     def __init__(self, store: Counted, name: Callable[[Hashable], str]) -> None:
         self._store = store
         self._name = name
-        self._lines: dict[Hashable, SharedLine] = {}  # the least lately used first
+        self._lines: dict[Hashable, SharedStartQueue] = {}  # the least lately used first
 
     def __len__(self) -> int:
         return len(self._lines)
@@ -187,11 +187,11 @@ class SharedStarts:
         self._sweep(asyncio.get_running_loop().time())
         return SharedPlace([self._line(*limit) for limit in limits], wake)
 
-    def _line(self, key: Hashable, count: int, period_s: float) -> SharedLine:
+    def _line(self, key: Hashable, count: int, period_s: float) -> SharedStartQueue:
         whole = (key, count, period_s)
         line = self._lines.pop(whole, None)
         if line is None:
-            line = SharedLine(self._store, self._name(whole), count, period_s)
+            line = SharedStartQueue(self._store, self._name(whole), count, period_s)
         self._lines[whole] = line
         return line
 

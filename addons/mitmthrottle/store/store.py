@@ -10,7 +10,7 @@ import logging
 from collections import Counter
 from collections.abc import Callable, Hashable
 
-from mitmthrottle.pacing import Parts, SharedQuota
+from mitmthrottle.pacing import Allocations, SharedQuota
 
 from .address import Address
 from .connection import Connection, StoreUnavailable
@@ -39,18 +39,20 @@ class Store:
         self.away: str | None = None  # why, while it is away
         self.away_since = 0.0
         self.counts: Counter[str] = Counter()  # `away`, `emptied`: how often
-        self.parts = Parts()
+        self.allocations = Allocations()
         self.connection = Connection(address)
         self._now = now
         self._names = Names("")
-        self.sharing = Sharing(self.connection, self.parts, self._names, now)
+        self.sharing = Sharing(self.connection, self.allocations, self._names, now)
         self._quotas = QuotaCalls(self)
         self.starts = SharedStarts(self, lambda key: self._names.of("starts", key))
         self._tasks: list[asyncio.Task[None]] = []
         self._listener: asyncio.Task[None] | None = None
 
     def __repr__(self) -> str:
-        return f"Store({self.address}, {self.away or 'there'}, {self.parts.processes} processes)"
+        return (
+            f"Store({self.address}, {self.away or 'there'}, {self.allocations.processes} processes)"
+        )
 
     @property
     def away_s(self) -> float | None:
@@ -115,7 +117,7 @@ class Store:
             _MEANWHILE[self.down],
         )
         if self.down == "open":
-            self.parts.away("open", self._now())
+            self.allocations.away("open", self._now())
         self._quotas.away()
 
     def _answered(self, lost: bool) -> None:
@@ -126,7 +128,7 @@ class Store:
                 self._now() - self.away_since,
             )
             self.away = None
-            self.parts.away("split", self._now())
+            self.allocations.away("split", self._now())
             self._quotas.back()
         if lost:
             self.counts["emptied"] += 1

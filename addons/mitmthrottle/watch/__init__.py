@@ -1,7 +1,7 @@
 """What is seen of the throttle: the log, the metrics, the live page.
 
-Rule: whatever is in here reads a `Snapshot` and what an `Observer` is told (proxy/snapshot.py), and
-reaches into nothing else of the throttle, which works without it.
+Rule: whatever is in here reads a `Snapshot` and what an `Observer` is told
+(proxy/observe/snapshot.py), and reaches into nothing else of the throttle, which works without it.
 """
 
 from __future__ import annotations
@@ -9,7 +9,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
-    from mitmthrottle.proxy.snapshot import Observed
+    from mitmthrottle.proxy.observe.snapshot import Observed
 
 
 def addons(throttle: Observed) -> list[object]:

@@ -24,7 +24,7 @@ from mitmproxy.addonmanager import Loader
 from mitmthrottle.policy import Rule
 from mitmthrottle.policy.language.outside import cut
 from mitmthrottle.policy.language.units import parse_size
-from mitmthrottle.proxy.observer import EndedBody, Observer
+from mitmthrottle.proxy.observe.observer import EndedBody, Observer
 
 logger = logging.getLogger(__name__)
 

@@ -28,8 +28,8 @@ from prometheus_client.registry import Collector
 from prometheus_client.utils import floatToGoString
 
 from mitmthrottle.policy import Policy, PolicyError, Rule
-from mitmthrottle.proxy.observer import EndedBody, Observer
-from mitmthrottle.proxy.snapshot import Observed, Snapshot, StoreSnapshot
+from mitmthrottle.proxy.observe.observer import EndedBody, Observer
+from mitmthrottle.proxy.observe.snapshot import Observed, Snapshot, StoreSnapshot
 from mitmthrottle.watch.log import Log
 
 

@@ -14,8 +14,8 @@ from mitmthrottle.explanation import as_text, explain_exchange
 from mitmthrottle.policy import FIRST_BYTES, Exchange, Policy
 from mitmthrottle.policy.language.units import format_duration, format_rate
 from mitmthrottle.proxy.facts import exchange_of
-from mitmthrottle.proxy.mark import METADATA_KEY, shown
-from mitmthrottle.proxy.snapshot import Observed
+from mitmthrottle.proxy.observe.mark import METADATA_KEY, shown
+from mitmthrottle.proxy.observe.snapshot import Observed
 
 PARTS = {"upload": "upload", "down": "to the client", "up": "to the server"}
 LEFT_ALONE = "it was not slowed; the policy in force now says:"

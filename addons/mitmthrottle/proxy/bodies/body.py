@@ -40,12 +40,12 @@ from mitmthrottle.policy import (
     plan_for,
 )
 
-from ..meter import Meter
-from ..record import BodySnapshot, BodyState, Direction, Record, RecordKind
 from .budgets import Parties, budgets_for, delay_s
 from .budgets import remembered_s as quota_remembered_s
+from .meter import Meter
 from .peers import Reader, Wakeup
 from .queue import BodyQueue, Item, Mark, Tail
+from .record import BodySnapshot, BodyState, Direction, Record, RecordKind
 from .sniffing import Sniffing
 from .starts import StartLimits, StartPlace
 
@@ -320,13 +320,13 @@ class Body:
                 self._runtime.failed(self.subject)
         self._runtime.ended(self, outcome)
 
-    def run_free(self) -> None:
+    def stop_pacing(self) -> None:
         """Its rule is gone: what is held goes out at once, the rest as it comes."""
         self._stage_ends = math.inf
         self._quota = None
         self.sniffing = None
         try:
-            self._take_hold(FREE)
+            self._apply_plan(FREE)
         except Exception:  # fail open, whatever state that was
             self._runtime.failed(self.subject)
             self._pace = self._timeline = self._place = None
@@ -356,7 +356,7 @@ class Body:
             return self._next_item()
         except Exception:  # fail open: see the rule above
             self._runtime.failed(self.subject)
-            self.run_free()
+            self.stop_pacing()
             return self.next_of_all()
 
     def _most_waiting_bytes(self) -> int:
@@ -387,7 +387,7 @@ class Body:
             self._settle()
         except Exception:  # fail open: see the rule above
             self._runtime.failed(self.subject)
-            self.run_free()
+            self.stop_pacing()
             self._wake_now()
 
     def _settle(self) -> None:
@@ -566,7 +566,7 @@ class Body:
 
     # -- what the rule says
 
-    def follow(self, rule: Rule) -> None:
+    def apply(self, rule: Rule) -> None:
         """Go on as this rule says now: it was found, it has changed, or its next stage began."""
         first = self.rule is None
         self.rule = rule
@@ -580,7 +580,7 @@ class Body:
         self._quota = self._quota_of(rule, said)
         if first:
             self._began_within_quota = self._quota_left_bytes() > 0
-        self._take_hold(self._in_force())
+        self._apply_plan(self._in_force())
 
     def _in_force(self) -> Plan:
         quota = self._quota
@@ -595,11 +595,11 @@ class Body:
         if rule is None:
             return
         if self._runtime.now() >= self._stage_ends:
-            self.follow(rule)
+            self.apply(rule)
         elif self._quota is not None and (now := self._in_force()) != self.plan:
-            self._take_hold(now)
+            self._apply_plan(now)
 
-    def _take_hold(self, new: Plan) -> None:
+    def _apply_plan(self, new: Plan) -> None:
         """The one place where a body changes: from the plan that held to this one."""
         old, self.plan = self.plan, new
         if not self.headers_sent:

@@ -19,8 +19,8 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Literal
 
-from mitmthrottle.proxy.addresses import canonical, is_local
 from mitmthrottle.proxy.facts import PAGE_HOST
+from mitmthrottle.proxy.listen.addresses import canonical, is_local
 
 TOKEN_HEADER = "x-throttle-token"  # its name, no secret
 DEFAULT_WRITERS = ("127.0.0.0/8", "::1/128")

@@ -21,10 +21,10 @@ from mitmproxy.addonmanager import Loader
 from mitmproxy.addons.proxyserver import Proxyserver
 from mitmproxy.connection import Server
 
-from mitmthrottle.proxy.destinations import opened_by_us
 from mitmthrottle.proxy.facts import PAGE_HOST, host_of, name_of
-from mitmthrottle.proxy.pinned import says_so
-from mitmthrottle.proxy.snapshot import Observed
+from mitmthrottle.proxy.listen.destinations import opened_by_us
+from mitmthrottle.proxy.mitm.pinned import says_so
+from mitmthrottle.proxy.observe.snapshot import Observed
 
 from . import access, pac
 from .api import State

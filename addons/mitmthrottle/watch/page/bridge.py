@@ -13,7 +13,7 @@ from mitmproxy.addons import asgiapp
 from starlette.types import ASGIApp, Receive, Scope, Send
 
 from mitmthrottle.proxy.facts import host_of
-from mitmthrottle.proxy.proxy_protocol import is_hearsay
+from mitmthrottle.proxy.listen.proxy_protocol import is_hearsay
 
 
 async def serve(app: ASGIApp, flow: http.HTTPFlow) -> None:

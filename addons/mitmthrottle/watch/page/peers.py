@@ -18,7 +18,12 @@ from pydantic import AfterValidator, ConfigDict, Field, TypeAdapter, ValidationE
 
 from mitmthrottle.policy import Policy
 from mitmthrottle.policy.language.outside import printable
-from mitmthrottle.proxy.snapshot import EngineSnapshot, Observed, ShareSnapshot, StoreSnapshot
+from mitmthrottle.proxy.observe.snapshot import (
+    EngineSnapshot,
+    Observed,
+    ShareSnapshot,
+    StoreSnapshot,
+)
 from mitmthrottle.store import Names, PeerMessages
 from mitmthrottle.store.peers import EVERY_S
 

@@ -10,7 +10,7 @@ from dataclasses import replace
 
 from mitmthrottle.policy import Decider, Exchange, WhyNot
 from mitmthrottle.policy.language.outside import shown
-from mitmthrottle.proxy.snapshot import Snapshot
+from mitmthrottle.proxy.observe.snapshot import Snapshot
 
 from .state import Row
 

@@ -10,8 +10,8 @@ from collections import defaultdict, deque
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 
-from mitmthrottle.proxy.observer import EndedBody
-from mitmthrottle.proxy.record import BodySnapshot, Direction, RecordKind
+from mitmthrottle.proxy.bodies.record import BodySnapshot, Direction, RecordKind
+from mitmthrottle.proxy.observe.observer import EndedBody
 
 EVERY_S = 1.0
 KEPT = 300

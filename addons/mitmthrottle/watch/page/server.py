@@ -23,8 +23,8 @@ import h11
 import uvicorn
 from uvicorn.protocols.http.h11_impl import H11Protocol
 
-from mitmthrottle.proxy.addresses import canonical
-from mitmthrottle.proxy.listeners import Listeners, listeners
+from mitmthrottle.proxy.listen.addresses import canonical
+from mitmthrottle.proxy.listen.listeners import Listeners, listeners
 
 logger = logging.getLogger(__name__)
 

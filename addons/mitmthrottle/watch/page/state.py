@@ -22,8 +22,8 @@ from mitmthrottle.policy import Decision, Exchange, Policy, PolicyError, Rule, W
 from mitmthrottle.policy.detect.devices import device_of
 from mitmthrottle.policy.exchange import plain_address
 from mitmthrottle.policy.language.outside import shown
-from mitmthrottle.proxy.observer import EndedBody, Observer
-from mitmthrottle.proxy.record import BodySnapshot, Record
+from mitmthrottle.proxy.bodies.record import BodySnapshot, Record
+from mitmthrottle.proxy.observe.observer import EndedBody, Observer
 
 from .samples import JustEnded
 

@@ -18,8 +18,8 @@ from mitmthrottle.policy import Exchange, Rule
 from mitmthrottle.policy.effects.stages import Timeline
 from mitmthrottle.policy.exchange import plain_address
 from mitmthrottle.policy.language.outside import cut, shown
-from mitmthrottle.proxy.record import BodySnapshot, BodyState
-from mitmthrottle.proxy.snapshot import Snapshot
+from mitmthrottle.proxy.bodies.record import BodySnapshot, BodyState
+from mitmthrottle.proxy.observe.snapshot import Snapshot
 
 from . import api as shape
 from .peers import Peers

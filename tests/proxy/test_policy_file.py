@@ -11,7 +11,7 @@ from pathlib import Path
 import pytest
 
 from mitmthrottle.policy import Policy, PolicyError
-from mitmthrottle.proxy.live import LiveFile, digest
+from mitmthrottle.proxy.control.policy_file import PolicyFile, digest
 
 GOOD = """
 version: 1
@@ -50,7 +50,7 @@ def watched(path: Path, script: Callable[[list[str], list[str]], object]) -> Non
         def on_bad(error: PolicyError) -> None:
             bad.append(str(error))
 
-        live = LiveFile(path, digest(path), on_good, on_bad)
+        live = PolicyFile(path, digest(path), on_good, on_bad)
         try:
             await script(good, bad)
         finally:
@@ -190,7 +190,7 @@ def test_an_error_of_who_is_told_does_not_end_the_watching(
         good.append(policy.name)
 
     async def script() -> None:
-        live = LiveFile(path, digest(path), on_good, lambda error: None)
+        live = PolicyFile(path, digest(path), on_good, lambda error: None)
         try:
             for name in ("two", "again", "three"):
                 write(path, name)

@@ -17,10 +17,11 @@ from mitmproxy.proxy.layers import tcp
 from mitmproxy.proxy.layers.http import HttpStream
 from mitmproxy.proxy.layers.tls import ClientTLSLayer, parse_client_hello
 
-from .bodies.body import Body
-from .bodies.queue import Tail
+from mitmthrottle.proxy.bodies.body import Body
+from mitmthrottle.proxy.bodies.queue import Tail
+from mitmthrottle.proxy.facts import host_of
+
 from .carrier import Carrier
-from .facts import host_of
 
 TLS_BEGINS = (b"\x16", b"\x16\x03")  # too little to tell
 LARGEST_HELLO_BYTES = 32 * 1024  # longer than any ClientHello that we wait for
@@ -64,7 +65,7 @@ class PacedTCPLayer(Carrier, tcp.TCPLayer):
                     self.engine.failed(f"the connection to {self.context.server.address}")
                     self._hello = None
                     for each in self._bodies.values():
-                        each.run_free()
+                        each.stop_pacing()
             body = self._bodies.get(event.connection)
             if body is None:
                 yield from super().relay_messages(event)

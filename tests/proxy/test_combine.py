@@ -10,7 +10,7 @@ import pytest
 from mitmproxy import command, exceptions
 from mitmproxy.test import taddons
 
-from mitmthrottle.proxy.as_one import as_one
+from mitmthrottle.proxy.mitm.combine import combine
 
 
 class Part:
@@ -55,7 +55,7 @@ class Script(SimpleNamespace):
     """What mitmproxy sees of a script."""
 
     def __init__(self, *parts: object) -> None:
-        super().__init__(name="script", **as_one(*parts))
+        super().__init__(name="script", **combine(*parts))
 
 
 def hook(one: Script, name: str) -> Any:

@@ -23,11 +23,11 @@ from mitmproxy.connection import Client, Server
 from mitmproxy.proxy.mode_specs import ReverseMode, UpstreamMode
 from mitmproxy.proxy.server_hooks import ServerConnectionHookData
 
+from mitmthrottle.proxy.facts import PAGE_HOST, name_of
+from mitmthrottle.proxy.mitm.connections import Connections
 from mitmthrottle.store import Address
 
 from .addresses import IPAddress, canonical, is_local
-from .connections import Connections
-from .facts import PAGE_HOST, name_of
 from .listeners import Listeners, Listening, listeners
 
 logger = logging.getLogger(__name__)

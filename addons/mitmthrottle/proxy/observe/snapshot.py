@@ -13,12 +13,12 @@ from collections.abc import Hashable, Iterable, Mapping
 from dataclasses import dataclass, field
 from typing import Protocol
 
-from mitmthrottle.pacing import Part
+from mitmthrottle.pacing import Allocation
 from mitmthrottle.policy import Decider, Policy
+from mitmthrottle.proxy.bodies.record import BodySnapshot, Direction
 from mitmthrottle.store import Down, PeerMessages, Store
 
 from .observer import Observer
-from .record import BodySnapshot, Direction
 
 
 @dataclass(frozen=True, slots=True)
@@ -150,25 +150,25 @@ def of_store(store: Store) -> StoreSnapshot:
         down=store.down,
         away_s=store.away_s,
         process=store.sharing.process,
-        processes=store.parts.processes,
-        budgets=len(store.parts),
-        shares=_shares(store.parts.active()),
+        processes=store.allocations.processes,
+        budgets=len(store.allocations),
+        shares=_shares(store.allocations.active()),
         calls=store.connection.calls,
         outages=store.counts["away"],
         losses=store.counts["emptied"],
     )
 
 
-def _shares(parts: Iterable[Part]) -> tuple[ShareSnapshot, ...]:
+def _shares(parts: Iterable[Allocation]) -> tuple[ShareSnapshot, ...]:
     """Those of one limit taken together."""
-    limits: dict[tuple[Hashable, ...], list[Part]] = {}
+    limits: dict[tuple[Hashable, ...], list[Allocation]] = {}
     for part in parts:
         if part.drawing and isinstance(part.key, tuple):
             limits.setdefault(part.key[:3], []).append(part)
     return tuple(_share(key, group) for key, group in limits.items())
 
 
-def _share(key: tuple[Hashable, ...], parts: list[Part]) -> ShareSnapshot:
+def _share(key: tuple[Hashable, ...], parts: list[Allocation]) -> ShareSnapshot:
     """`key` is of bodies/budgets.py: whose limit, its number, `per`."""
     owner, index, per = key
     upload = isinstance(owner, tuple) and owner[1] == "upload"

@@ -12,8 +12,8 @@ from typing import Any
 
 from mitmproxy.proxy import mode_servers
 
-from . import patch
-from .guard import require_known_mitmproxy
+from mitmthrottle.proxy.mitm import patch
+from mitmthrottle.proxy.mitm.compat import require_known_mitmproxy
 
 current: SharedPort | None = None
 """The one that is installed."""

@@ -15,8 +15,8 @@ from pathlib import Path
 from mitmproxy import http
 
 from mitmthrottle.policy import Decision, Exchange, Policy, PolicyError
+from mitmthrottle.proxy.bodies.record import BodySnapshot, Record
 
-from .record import BodySnapshot, Record
 from .unpaced import Unpaced
 
 logger = logging.getLogger(__name__)
@@ -157,7 +157,7 @@ class Observers(Observer):
     def policy_refused(self, error: PolicyError) -> None:
         self._tell(lambda each: each.policy_refused(error), "policy_refused")
 
-    def unconcerned(self, passing: Unpaced) -> None:
+    def host_unmatched(self, passing: Unpaced) -> None:
         """`decided` for those who want to know of what no rule could match: at once, for they may
         want no more of them."""
         for observer in self._to_decisions:

@@ -13,8 +13,7 @@ from mitmproxy.hooks import UpdateHook
 
 from mitmthrottle.policy import Rule
 from mitmthrottle.policy.language.units import format_duration, format_rate
-
-from .record import Record
+from mitmthrottle.proxy.bodies.record import Record
 
 MARKER = ":turtle:"
 METADATA_KEY = "mitmthrottle"

@@ -21,8 +21,9 @@ from mitmproxy.addons.proxyserver import Proxyserver
 from mitmproxy.connection import Client
 from mitmproxy.utils import human
 
+from mitmthrottle.proxy.mitm.connections import Connections
+
 from .addresses import canonical
-from .connections import Connections
 from .proxy_header import BadHeader, Header, More, may_begin, parse
 
 logger = logging.getLogger(__name__)

@@ -33,7 +33,7 @@ BACKLOGGED, LIMITED = 0.8, 0.6  # of the time in the queue: above the one it is,
 HEADROOM, FOOTHOLD = 1 / 32, 1 / 256
 # Shared budgets do not hold while nobody shares them out and the policy's user wants it so: a part
 # of so many times the whole.
-OPEN_PART = 1e6
+OPEN_FRACTION = 1e6
 # Where nothing is ours: enough for what waits to go on, too little for the others to notice.
 LEAST_PART = 1 / 1024
 
@@ -116,7 +116,7 @@ class _Use:
         self.backlogged = self.busy > (LIMITED if self.backlogged else BACKLOGGED)
 
 
-class Part:
+class Allocation:
     """Our part of one budget, and who draws from it here."""
 
     __slots__ = (
@@ -133,7 +133,9 @@ class Part:
         "told",
     )
 
-    def __init__(self, key: Hashable, budget: Budget, changed: Callable[[Part], None]) -> None:
+    def __init__(
+        self, key: Hashable, budget: Budget, changed: Callable[[Allocation], None]
+    ) -> None:
         self.key = key
         self.budget = budget
         self.told: float | None = None
@@ -147,7 +149,7 @@ class Part:
         self._changed = changed
 
     def __repr__(self) -> str:
-        return f"Part({self.told} of {self.budget}, {len(self._uses)} draw from it)"
+        return f"Allocation({self.told} of {self.budget}, {len(self._uses)} draw from it)"
 
     @property
     def drawing(self) -> int:
@@ -229,36 +231,36 @@ class Part:
         self.short = part < 0.99 * min(1.0, wanted)
         # What we held until now counts as ours until we have said that it is not.
         self.short |= demand.held is not None and part < 0.99 * demand.held
-        self.budget.take_part(part, now)
+        self.budget.set_fraction(part, now)
 
 
-class Parts:
+class Allocations:
     """Our parts of all the budgets that are shared with other processes."""
 
     def __init__(self) -> None:
         self.processes = 1  # that share, as far as we know
         self.on_change: Callable[[], None] = lambda: None
-        self.on_part: Callable[[Budget], None] = lambda budget: None
+        self.on_allocation: Callable[[Budget], None] = lambda budget: None
         self._mode: Mode = "split"
-        self._all: dict[Hashable, Part] = {}
-        self._active: dict[Hashable, Part] = {}  # drawn from, or not yet given back
+        self._all: dict[Hashable, Allocation] = {}
+        self._active: dict[Hashable, Allocation] = {}  # drawn from, or not yet given back
 
     def __len__(self) -> int:
         return len(self._active)
 
     def share(self, key: Hashable, budget: Budget, now: float) -> None:
         """This budget is new here: it starts with an equal part."""
-        self._all[key] = budget.sharing = part = Part(key, budget, self._activate)
+        self._all[key] = budget.sharing = part = Allocation(key, budget, self._activate)
         self._start(part, now)
 
     def forget(self, key: Hashable) -> None:
         """Nobody needs it here any more."""
         self._all.pop(key, None)
 
-    def active(self) -> Iterable[Part]:
+    def active(self) -> Iterable[Allocation]:
         return self._active.values()
 
-    def due(self, now: float, at_most: int) -> list[tuple[Part, Demand]]:
+    def due(self, now: float, at_most: int) -> list[tuple[Allocation, Demand]]:
         """What to report now, the longest waiting first."""
         parts = sorted(
             (part for part in self._active.values() if part.due_at() <= now),
@@ -273,7 +275,7 @@ class Parts:
         """When `due` has something; infinity while nobody draws from shared budgets."""
         return min((part.due_at() for part in self._active.values()), default=math.inf)
 
-    def answered(self, part: Part, demand: Demand, answer: Answer, now: float) -> None:
+    def answered(self, part: Allocation, demand: Demand, answer: Answer, now: float) -> None:
         """The answer to what was reported."""
         if demand.none:
             part.told = None
@@ -285,9 +287,9 @@ class Parts:
             self.unanswered(part)
         elif self._mode == "split":
             part.answered(answer, demand, now)
-            self.on_part(part.budget)
+            self.on_allocation(part.budget)
 
-    def unanswered(self, part: Part) -> None:
+    def unanswered(self, part: Allocation) -> None:
         """It was reported in vain."""
         part.dirty = True
 
@@ -296,20 +298,20 @@ class Parts:
         self._mode = mode
         for part in self._all.values():
             if mode == "open":
-                part.budget.take_part(OPEN_PART, now)
+                part.budget.set_fraction(OPEN_FRACTION, now)
             elif part.told is not None:
-                part.budget.take_part(part.told, now)
+                part.budget.set_fraction(part.told, now)
             else:
                 self._start(part, now)
-            self.on_part(part.budget)
+            self.on_allocation(part.budget)
 
-    def _start(self, part: Part, now: float) -> None:
-        fraction = OPEN_PART if self._mode == "open" else 1 / max(1, self.processes)
+    def _start(self, part: Allocation, now: float) -> None:
+        fraction = OPEN_FRACTION if self._mode == "open" else 1 / max(1, self.processes)
         if fraction != part.budget.fraction:
-            part.budget.take_part(fraction, now)
-            self.on_part(part.budget)
+            part.budget.set_fraction(fraction, now)
+            self.on_allocation(part.budget)
 
-    def _activate(self, part: Part) -> None:
+    def _activate(self, part: Allocation) -> None:
         if self._active.get(part.key) is not part:
             part.looked = -math.inf
             self._active[part.key] = part

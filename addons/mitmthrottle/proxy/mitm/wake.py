@@ -144,7 +144,7 @@ class Together:
         first = self._wakers[0]
         for upper, child in first.route[:-1]:
             upper.command_sources[first] = child
-        # Typed as a layer there; `handle_event` is all that is used (see guard.py).
+        # Typed as a layer there; `handle_event` is all that is used (see compat.py).
         self._parent.command_sources[first] = self  # type: ignore[assignment]
         writer = corked(first.handler)
         try:

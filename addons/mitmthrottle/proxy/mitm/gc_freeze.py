@@ -9,7 +9,7 @@ from __future__ import annotations
 import gc
 
 
-class ShortPauses:
+class FreezeGarbage:
     """An addon; what a proxy has loaded stays as long as the proxy."""
 
     def running(self) -> None:

@@ -13,8 +13,8 @@ from mitmproxy import http
 from mitmproxy.flow import Flow
 
 from mitmthrottle.policy import Decision, Exchange, Rule
+from mitmthrottle.proxy.bodies.body import Body
 
-from .bodies.body import Body
 from .mark import Marks
 from .observer import Observers
 from .unpaced import Unpaced
@@ -36,11 +36,13 @@ class Reports:
 
     # -- decisions
 
-    def unconcerned(self, flow: http.HTTPFlow, now: float, elapsed_s: float, version: str) -> None:
+    def host_unmatched(
+        self, flow: http.HTTPFlow, now: float, elapsed_s: float, version: str
+    ) -> None:
         """No rule could match its host, and somebody wants to know."""
         passing = Unpaced(flow, None, None, version, now, elapsed_s)
         self.passing[flow.id] = passing
-        self.observers.unconcerned(passing)
+        self.observers.host_unmatched(passing)
 
     def decided(self, flow: http.HTTPFlow, exchange: Exchange, decision: Decision) -> None:
         self.observers.decided(flow, exchange, decision)

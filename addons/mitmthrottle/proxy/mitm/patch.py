@@ -17,9 +17,10 @@ from mitmproxy.connection import Address
 from mitmproxy.proxy import layers, mode_servers, server
 from mitmproxy.proxy.layers import http, tcp, websocket
 
+from mitmthrottle.proxy.observe.har import with_record
+
 from .carrier import Throttling
 from .flow_control import PacedHttp2Client, PacedHttp2Server
-from .har import with_record
 from .http_stream import PacedStream
 from .relay import PacedTCPLayer
 from .websocket import PacedWebsocketLayer
@@ -35,7 +36,7 @@ class Patch:
 
     def __init__(self, engine: Throttling) -> None:
         relay = type("PacedTCPLayer", (PacedTCPLayer,), {"engine": engine})
-        # mitmproxy looks these up as globals of its modules, see guard.py.
+        # mitmproxy looks these up as globals of its modules, see compat.py.
         self._ours: list[tuple[ModuleType, str, type]] = [
             (http, "HttpStream", type("PacedStream", (PacedStream,), {"engine": engine})),
             (

@@ -27,7 +27,7 @@ LOOK_EVERY_S = 0.25
 SETTLE_S = 0.1  # a version that does not load may be one that is being written
 
 
-class LiveFile:
+class PolicyFile:
     """Calls `on_good` with each new version that loads, `on_bad` once for each that does not.
 
     `content` is the `digest` of the version in force, taken before it was loaded.

@@ -9,9 +9,9 @@ from __future__ import annotations
 from mitmproxy import http
 
 from mitmthrottle.policy.language.units import format_rate
+from mitmthrottle.proxy.bodies.record import Record
 
 from .mark import shown
-from .record import Record
 
 NAME = "Server-Timing"
 LONGEST_DESCRIPTION = 200

@@ -13,10 +13,10 @@ from mitmproxy import exceptions
 
 from mitmthrottle.policy import Policy, Rule
 from mitmthrottle.policy.language.units import parse_duration, parse_rate
+from mitmthrottle.proxy.engine import Engine
+from mitmthrottle.proxy.observe.snapshot import OverrideSnapshot
 
-from .engine import Engine
 from .overrides import Override, under, under_policy
-from .snapshot import OverrideSnapshot
 
 
 class Control:
@@ -61,7 +61,7 @@ class Control:
             lines.append(f"{rule.name}: {rule.then.describe()}; {busy} under way{self._said(rule)}")
         if (store := engine.store) is not None:
             gone = f"away ({store.away})" if store.away else "there"
-            lines.append(f"shared by {store.parts.processes} proxies; the store is {gone}")
+            lines.append(f"shared by {store.allocations.processes} proxies; the store is {gone}")
         return "\n".join(lines)
 
     def stop(self) -> None:

@@ -20,7 +20,7 @@ from mitmproxy import exceptions, hooks
 Listener = Callable[..., Awaitable[None] | None]
 
 
-def as_one(*parts: object) -> dict[str, Callable[..., Any]]:
+def combine(*parts: object) -> dict[str, Callable[..., Any]]:
     """The hooks and the commands of all parts by their names, to be a script's own functions."""
     found: dict[str, Callable[..., Any]] = {}
     for hook in hooks.all_hooks:

@@ -13,10 +13,9 @@ from mitmproxy import http
 
 from mitmthrottle.policy import Exchange, Kind, Rule
 from mitmthrottle.policy.facts import kind_of
-
-from .facts import exchange_of
-from .meter import Meter
-from .record import Direction, Record, RecordKind
+from mitmthrottle.proxy.bodies.meter import Meter
+from mitmthrottle.proxy.bodies.record import Direction, Record, RecordKind
+from mitmthrottle.proxy.facts import exchange_of
 
 LARGE_BYTES = 64 * 1024
 

@@ -7,7 +7,7 @@ from collections.abc import Iterator
 
 import pytest
 
-from mitmthrottle.proxy.pauses import ShortPauses
+from mitmthrottle.proxy.mitm.gc_freeze import FreezeGarbage
 
 
 @pytest.fixture
@@ -19,7 +19,7 @@ def thawed() -> Iterator[None]:
 @pytest.mark.usefixtures("thawed")
 def test_what_was_there_at_the_start_is_not_looked_through() -> None:
     kept = [[number] for number in range(1000)]
-    ShortPauses().running()
+    FreezeGarbage().running()
     looked_through = {id(each) for each in gc.get_objects()}
     assert not looked_through & {id(each) for each in kept}
     later = [[number] for number in range(1000)]

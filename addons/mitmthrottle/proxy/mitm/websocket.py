@@ -12,8 +12,9 @@ from mitmproxy.connection import Connection
 from mitmproxy.proxy import commands, events, layer
 from mitmproxy.proxy.layers import websocket
 
-from .bodies.body import Body
-from .bodies.queue import Tail
+from mitmthrottle.proxy.bodies.body import Body
+from mitmthrottle.proxy.bodies.queue import Tail
+
 from .carrier import Carrier
 
 ABNORMAL_CLOSURE = 1006  # "no close frame was received" (RFC 6455, 7.1.5)

@@ -30,10 +30,11 @@ from mitmproxy.proxy.layers.http._http1 import Http1Connection
 from mitmproxy.proxy.layers.http._http2 import Http2Client, Http2Connection
 
 from mitmthrottle.policy import Rule
+from mitmthrottle.proxy.bodies.body import SMALL_QUEUE_BYTES, Body
+from mitmthrottle.proxy.bodies.queue import Item, Tail
+from mitmthrottle.proxy.observe import server_timing
+from mitmthrottle.proxy.observe.unpaced import Unpaced
 
-from . import server_timing
-from .bodies.body import SMALL_QUEUE_BYTES, Body
-from .bodies.queue import Item, Tail
 from .carrier import Carrier
 from .flow_control import (
     Acknowledge,
@@ -42,7 +43,6 @@ from .flow_control import (
     PausableReader,
     window_bytes,
 )
-from .unpaced import Unpaced
 
 END_OF_MESSAGE = (http_events.RequestEndOfMessage, http_events.ResponseEndOfMessage)
 BODY_FROM_ORIGIN = (

@@ -89,7 +89,7 @@ def pausable(handler: server.ConnectionHandler, connection: Connection) -> Pausa
     if isinstance(transport.reader, asyncio.StreamReader):
         raw = getattr(transport.writer, "transport", None)
         reader = PausableReader(transport.reader, raw)
-        # Typed as StreamReader there; `read` is all that is used (see guard.py).
+        # Typed as StreamReader there; `read` is all that is used (see compat.py).
         transport.reader = reader  # type: ignore[assignment]
         return reader
     return None

@@ -20,12 +20,12 @@ from mitmproxy.flow import Flow
 from mitmproxy.proxy import context, layer
 
 from mitmthrottle.policy import Block, Rule
+from mitmthrottle.proxy.bodies.body import Body
+from mitmthrottle.proxy.bodies.queue import Item, Mark, Tail
+from mitmthrottle.proxy.observe.unpaced import Unpaced
 
-from .bodies.body import Body
-from .bodies.queue import Item, Mark, Tail
 from .connections import Connections
 from .flow_control import PausableReader
-from .unpaced import Unpaced
 from .wake import Clock, Waker
 
 
@@ -125,7 +125,7 @@ class Carrier(layer.Layer):
 
     def _pass_rest(self, body: Body) -> layer.CommandGenerator[None]:
         """It is not paced any more, or its sender is gone: what is held goes out at once."""
-        body.run_free()
+        body.stop_pacing()
         while (item := body.next_of_all()) is not None:
             yield from self._hand_on(body, item)
 

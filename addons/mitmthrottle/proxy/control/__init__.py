@@ -1,0 +1,1 @@
+"""What an operator gives the running proxy: options, commands, the policy file and its reload."""

@@ -1,0 +1,1 @@
+"""Whose address a connection has and which ports are ours."""
