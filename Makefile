@@ -38,13 +38,17 @@ simulate: $(VENV)/.dev
 	@$(BIN)/python -m tests.simulation --seed $(SEED) --runs $(RUNS) --steps $(STEPS) \
 	    $(if $(KEEP),--keep $(KEEP)) $(SIMULATE_OPTIONS)
 
-# What a busy machine has spoilt is tried once more, by itself: the log names it and says what came
-# of it. What is wrong is wrong again. (Status 1: tests have failed, and nothing worse.)
+# What a busy machine has spoilt is tried again, by itself, at most twice: the log names it and says
+# what came of it. What is wrong is wrong again. (Status 1: tests have failed, and nothing worse.)
+AGAIN = $(BIN)/python -m pytest $(E2E) -m "$(1)" -vv --last-failed --last-failed-no-failures none
 define tests_and_once_more
 @$(BIN)/python -m pytest $(E2E) -m "$(1)" $(2) $(PYTEST_OPTIONS) || { \
     status=$$?; [ $$status = 1 ] || exit $$status; \
     echo "== once more, what has failed of \"$(1)\":"; \
-    $(BIN)/python -m pytest $(E2E) -m "$(1)" -vv --last-failed --last-failed-no-failures none $(PYTEST_OPTIONS); }
+    $(AGAIN) $(PYTEST_OPTIONS); } || { \
+    status=$$?; [ $$status = 1 ] || exit $$status; \
+    echo "== once more, what has failed of \"$(1)\" twice:"; \
+    $(AGAIN) $(PYTEST_OPTIONS); }
 endef
 
 # Most of them wait most of the time, so they do it side by side. (Each worker would

@@ -20,7 +20,6 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 
 ROOT = Path(__file__).resolve().parents[1]
-COPIED = ("addons", "tests", "pyproject.toml")
 FLIPPED: dict[type[ast.AST], type[ast.AST]] = {
     ast.Lt: ast.LtE,
     ast.LtE: ast.Lt,
@@ -108,9 +107,17 @@ def difference(path: Path, text: str) -> str:
     )
 
 
+def tracked() -> list[str]:
+    """The files of the tree, without what was made in it: tests read policies and docs, too."""
+    command = ["git", "-C", str(ROOT), "ls-files", "-z"]
+    names = subprocess.run(command, capture_output=True, text=True, check=True).stdout.split("\0")
+    return [name for name in names if name and (ROOT / name).is_file()]
+
+
 def tests_of(path: Path) -> list[str]:
-    """The folder that mirrors the module's package."""
-    return [f"tests/{path.relative_to(ROOT / 'addons/mitmthrottle').parts[0]}"]
+    """The folder that mirrors the module's package; for what carries bodies the simulator, too."""
+    package = path.relative_to(ROOT / "addons/mitmthrottle").parts[0]
+    return [f"tests/{package}", *(["tests/simulation"] if package == "proxy" else [])]
 
 
 def is_killed(home: Path, tests: list[str], timeout_s: float) -> bool:
@@ -157,9 +164,9 @@ def main() -> int:
     survived = 0
     with tempfile.TemporaryDirectory(prefix="mutants-") as folder:
         home = Path(folder)
-        for name in COPIED:
-            copied = shutil.copytree if (ROOT / name).is_dir() else shutil.copy
-            copied(ROOT / name, home / name)
+        for name in tracked():
+            (home / name).parent.mkdir(parents=True, exist_ok=True)
+            shutil.copy(ROOT / name, home / name)
         if is_killed(
             home, sorted({t for p, _ in chosen for t in options.tests or tests_of(p)}), 600
         ):

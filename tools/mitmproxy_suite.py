@@ -82,6 +82,11 @@ def _patched() -> Iterator[None]:
         def now(self) -> float:
             return 1000.0
 
+        def submitted(self) -> None:
+            raise AssertionError("a body is paced, and no rule is for its host")
+
+        def timer_dropped(self) -> None: ...
+
         def wake_at(self, when: float, waker: object) -> None:
             raise AssertionError(f"{waker} is paced, and no rule is for its host")
 

@@ -27,17 +27,17 @@ from mitmthrottle.fleet import NotStarted, parse_workers, run_workers, settings,
 from mitmthrottle.lab.proxy import SCRIPT_PATH
 from mitmthrottle.measure.command import measure_command
 from mitmthrottle.policy import (
-    Fault,
     Policy,
     PolicyError,
+    Problem,
     find_policy,
     load_policy,
     load_policy_with_warnings,
     presets,
     shipped_policies,
 )
-from mitmthrottle.policy.shipped import as_a_start
-from mitmthrottle.policy.units import did_you_mean, parse_size
+from mitmthrottle.policy.language.units import did_you_mean, parse_size
+from mitmthrottle.policy.library.shipped import as_a_start
 from mitmthrottle.resolve import RESOLVE_FORM, parse_resolve
 
 
@@ -178,9 +178,9 @@ def check_command(policies: tuple[str, ...]) -> None:
             policy, warnings = load_policy_with_warnings(find_policy(name), time.time())
         except PolicyError as error:
             broken = True
-            _print_faults(error.faults)
+            _print_problems(error.problems)
         else:
-            _print_faults(warnings)
+            _print_problems(warnings)
             rules = "1 rule" if len(policy.rules) == 1 else f"{len(policy.rules)} rules"
             click.echo(f"{name}: ok, {rules}")
     sys.exit(1 if broken else 0)
@@ -270,7 +270,7 @@ def explain_command(
             status=status,
             content_type=content_type,
             size=size,
-            head=b"",
+            first_bytes=b"",
             client_address=client_ip,
             user=user,
             opaque=opaque,
@@ -386,10 +386,10 @@ def _load_or_exit(name: str) -> Policy:
     try:
         return _load(name)
     except PolicyError as error:
-        _print_faults(error.faults)
+        _print_problems(error.problems)
         sys.exit(1)
 
 
-def _print_faults(faults: tuple[Fault, ...]) -> None:
-    for fault in faults:
-        click.echo(str(fault), err=True)
+def _print_problems(problems: tuple[Problem, ...]) -> None:
+    for problem in problems:
+        click.echo(str(problem), err=True)

@@ -10,12 +10,12 @@ from __future__ import annotations
 import re
 from dataclasses import dataclass
 from datetime import datetime, timedelta
-from typing import Any, NotRequired, TypedDict
+from typing import Any, TypedDict
 from urllib.parse import urlsplit
 
-from mitmthrottle.policy import Decider, Delay, Exchange, Policy, Stage, Then, Upload
-from mitmthrottle.policy.active import DaySpan
-from mitmthrottle.policy.zones import parse_moment, wall_clock
+from mitmthrottle.policy import Decider, Exchange, Policy
+from mitmthrottle.policy.conditions.active import DaySpan
+from mitmthrottle.policy.language.zones import parse_moment, wall_clock
 
 _CLOCK = re.compile(r"\s*(?:(?P<day>[A-Za-z]+)\s+)?(?P<hour>[0-9]{1,2}):(?P<minute>[0-9]{2})\s*")
 
@@ -31,28 +31,9 @@ class WhyNotAnswer(TypedDict):
     reason: str
 
 
-Effects = TypedDict(
-    "Effects",
-    {
-        "text": str,  # as the policy would say it
-        "rate": NotRequired[list[dict[str, float | str]]],  # rate_bytes_per_s and per, each
-        "burst_bytes": NotRequired[int],
-        "as": NotRequired[str],  # shaper or policer; there if there is a rate
-        "delay": NotRequired[dict[str, Any]],  # mean_s, jitter_s, distribution; or percentiles
-        "stall": NotRequired[dict[str, Any]],  # after_bytes, for_s, every_bytes
-        "cut": NotRequired[dict[str, Any]],  # after_bytes, how
-        "block": NotRequired[int | str],
-        "requests": NotRequired[list[dict[str, Any]]],  # count, period_s, per, each
-        "quota": NotRequired[dict[str, Any]],  # free_bytes, per, every (a word, seconds or null)
-        "stages": NotRequired[list[dict[str, Any]]],  # for_s and effects, each
-        "stages_from": NotRequired[str],  # policy or response
-        "stages_repeat": NotRequired[bool],
-        "upload": NotRequired[dict[str, Any]],  # rate, burst_bytes, delay
-        "like": NotRequired[str],  # the preset whose figures are among these
-        "pass": NotRequired[bool],
-    },
-)
-"""What a rule does; only the effects it has."""
+type Effects = dict[str, Any]
+"""What a rule does, only the effects it has: `text`, as the policy would say it, and what each
+effect says of itself (policy/effects/), in SI units."""
 
 
 class Answer(TypedDict):
@@ -171,7 +152,7 @@ def explain(policy: Policy, exchange: Exchange) -> Answer:
         "line": decision.rule.line if decision.rule else None,
         "content": decision.kind,
         "opaque": exchange.opaque,
-        "effects": _effects(decision.rule.then) if decision.rule else None,
+        "effects": decision.rule.then.explain() if decision.rule else None,
         "why_not": [
             {"rule": why.rule, "condition": why.condition, "reason": why.reason}
             for why in decision.why_not
@@ -200,80 +181,3 @@ def as_text(answer: Answer) -> str:
         condition = f"{why['condition']}: " if why["condition"] else ""
         lines.append(f"  {why['rule']}\n    {condition}{why['reason']}")
     return "\n".join(lines)
-
-
-def _effects(then: Then) -> Effects:
-    effects: Effects = {"text": then.describe()}
-    if then.like is not None:
-        effects["like"] = then.like
-    _add_flow(effects, then)
-    if then.rate:
-        effects["as"] = then.as_
-    if then.stall is not None:
-        effects["stall"] = {
-            "after_bytes": then.stall.after_bytes,
-            "for_s": then.stall.for_s,
-            "every_bytes": then.stall.every_bytes,
-        }
-    if then.cut is not None:
-        effects["cut"] = {"after_bytes": then.cut.after_bytes, "how": then.cut.how}
-    if then.requests:
-        effects["requests"] = [
-            {"count": limit.count, "period_s": limit.period_s, "per": limit.per}
-            for limit in then.requests
-        ]
-    if then.quota is not None:
-        effects["quota"] = {
-            "free_bytes": then.quota.free_bytes,
-            "per": then.quota.per,
-            "every": then.quota.every,
-        }
-    if then.stages:
-        effects["stages"] = [_stage(stage) for stage in then.stages]
-        effects["stages_from"] = then.from_
-        effects["stages_repeat"] = then.stages_repeat
-    if then.upload is not None:
-        upload: dict[str, Any] = {}
-        _add_flow(upload, then.upload)
-        effects["upload"] = upload
-    _add_end(effects, then)
-    return effects
-
-
-def _stage(stage: Stage) -> dict[str, Any]:
-    found: dict[str, Any] = {"for_s": stage.for_s}
-    _add_flow(found, stage)
-    if stage.rate:
-        found["as"] = stage.as_
-    _add_end(found, stage)
-    return found
-
-
-def _add_flow(effects: Any, part: Then | Stage | Upload) -> None:
-    """Rate, burst and delay, which a stage and an upload have as well."""
-    if part.rate:
-        effects["rate"] = [
-            {"rate_bytes_per_s": limit.limit_bytes_per_s, "per": limit.per} for limit in part.rate
-        ]
-    if part.burst is not None:
-        effects["burst_bytes"] = part.burst
-    if part.delay is not None:
-        effects["delay"] = _delay(part.delay)
-
-
-def _add_end(effects: Any, part: Then | Stage) -> None:
-    if part.block is not None:
-        effects["block"] = part.block
-    if part.pass_:
-        effects["pass"] = True
-
-
-def _delay(delay: Delay) -> dict[str, Any]:
-    if delay.percentiles is not None:
-        points = ({"share": share, "delay_s": time} for share, time in delay.percentiles)
-        return {"percentiles": list(points)}
-    return {
-        "mean_s": delay.mean_s,
-        "jitter_s": delay.jitter_s,
-        "distribution": delay.distribution if delay.jitter_s else None,
-    }

@@ -14,7 +14,7 @@ from slowness import ADDRESS, PHONE, PROXY, authority, policy_path
 
 from mitmthrottle.lab.client import client, fetch
 from mitmthrottle.policy import Decider, Exchange, Policy, load_policy
-from mitmthrottle.policy.units import format_rate
+from mitmthrottle.policy.language.units import format_rate
 
 HOST, PATH = "video.twimg.com", "/video.mp4"
 _SETTLE_S = 1.0

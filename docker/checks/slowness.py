@@ -17,7 +17,7 @@ from mitmthrottle.lab.verdict import faults as faults_of
 from mitmthrottle.lab.verdict import outcome, rounded
 from mitmthrottle.lab.visits import Visit, Visitor
 from mitmthrottle.policy import Decider, load_policy
-from mitmthrottle.policy.units import format_rate
+from mitmthrottle.policy.language.units import format_rate
 
 PROXY = "http://proxy:8080"
 ADDRESS = "198.18.10.31"

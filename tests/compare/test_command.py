@@ -13,7 +13,7 @@ from mitmthrottle.cli import main
 from mitmthrottle.compare import series
 from mitmthrottle.compare.chromium import PROFILES
 from mitmthrottle.lab.chromium import NAMES, NoChromium, find_chromium, key_hash
-from mitmthrottle.policy.devices import device_of_user_agent
+from mitmthrottle.policy.detect.devices import device_of_user_agent
 
 PAGE = "https://www.example.org/"
 

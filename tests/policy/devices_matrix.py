@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections import Counter
 from pathlib import Path
 
-from mitmthrottle.policy.devices import DEVICES, device_of
+from mitmthrottle.policy.detect.devices import DEVICES, device_of
 
 NONE = "none"
 CLASSES = (*DEVICES, NONE)

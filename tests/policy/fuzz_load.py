@@ -28,7 +28,7 @@ from mitmthrottle.policy import (
     parse_policy_with_warnings,
     shipped_policies,
 )
-from mitmthrottle.policy.trace import parse_trace
+from mitmthrottle.policy.language.trace import parse_trace
 
 ROOT = Path(__file__).parents[2]
 MOST_CPU_S = 5.0  # for one input; the largest here are a few kB
@@ -170,8 +170,8 @@ def try_policy(text: str) -> bool:
     else:
         broken = None
     if broken is not None:
-        assert broken.faults
-        assert all(fault.message and str(fault) for fault in broken.faults)
+        assert broken.problems
+        assert all(fault.message and str(fault) for fault in broken.problems)
         return False
     assert all(fault.severity == "warning" for fault in warnings)
     decider = Decider(policy)

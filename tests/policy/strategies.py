@@ -217,7 +217,7 @@ EXCHANGES = st.builds(
     size=st.sampled_from([None, 0, 50, 100, 1000]),
     seen=st.sampled_from([0, 55, 100, 1000]),
     complete=st.booleans(),
-    head=st.sampled_from([None, b"", b"\xff\xd8\xff\xe0", b"#EXTM3U", b"hello"]),
+    first_bytes=st.sampled_from([None, b"", b"\xff\xd8\xff\xe0", b"#EXTM3U", b"hello"]),
     client_address=st.sampled_from([None, "10.0.0.1", "10.1.0.1", "::ffff:10.1.0.1", "192.0.2.1"]),
     user=st.sampled_from([None, "u", "v"]),
     websocket=st.booleans(),
@@ -234,5 +234,5 @@ UNFINISHED = st.builds(
     status=st.just(200),
     content_type=st.sampled_from([None, "image/jpeg", "video/mp4", "text/html"]),
     seen=st.integers(0, 350),
-    head=st.sampled_from([None, b"\xff\xd8\xff\xe0", b"#EXTM3U", b"hello"]),
+    first_bytes=st.sampled_from([None, b"\xff\xd8\xff\xe0", b"#EXTM3U", b"hello"]),
 )

@@ -10,9 +10,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from mitmthrottle.policy import Active, Decider, Exchange, parse_policy
-from mitmthrottle.policy.active import DaySpan, Hours
-from mitmthrottle.policy.fields import FROM_FILE
-from mitmthrottle.policy.zones import wall_clock
+from mitmthrottle.policy.conditions.active import DaySpan, Hours
+from mitmthrottle.policy.language.fields import FROM_FILE
+from mitmthrottle.policy.language.zones import wall_clock
 
 
 def active(**keys: Any) -> Active:

@@ -48,7 +48,7 @@ def test_every_fault_is_told_with_its_place(path: Path) -> None:
         load_policy(path)
     lines = str(caught.value).replace(f"{BROKEN}/", "").splitlines()
     assert lines == expected()[path.name]
-    own = [(each.line, each.column) for each in caught.value.faults if each.file == str(path)]
+    own = [(each.line, each.column) for each in caught.value.problems if each.file == str(path)]
     assert own == sorted(own)
 
 
@@ -63,7 +63,7 @@ class TestFilesThatCannotBeRead:
     def message(self, path: Path) -> str:
         with pytest.raises(PolicyError) as caught:
             load_policy(path)
-        assert len(caught.value.faults) == 1
+        assert len(caught.value.problems) == 1
         return str(caught.value).replace(str(path), "F")
 
     def test_missing(self, tmp_path: Path) -> None:

@@ -6,8 +6,8 @@ from pathlib import Path
 
 import pytest
 
-from mitmthrottle.policy.clients import ClientMatch, matches_client, parse_network
-from mitmthrottle.policy.devices import device_of
+from mitmthrottle.policy.conditions.client import ClientMatch, matches_client, parse_network
+from mitmthrottle.policy.detect.devices import device_of
 from tests.policy import devices_matrix
 
 DEVICES = [

@@ -20,8 +20,8 @@ from mitmthrottle.policy import (
     needs_more,
     parse_policy,
 )
-from mitmthrottle.policy.coding import decoded_start
-from mitmthrottle.policy.content import mime_type, type_of_part
+from mitmthrottle.policy.detect.coding import decoded_start
+from mitmthrottle.policy.detect.content import mime_type, type_of_part
 from mitmthrottle.policy.facts import kind_of
 
 if sys.version_info >= (3, 14):
@@ -227,10 +227,15 @@ def test_a_rule_waits_for_the_part_and_then_holds_or_not(content: str) -> None:
 
     def decided(head: bytes | None, *, complete: bool = False) -> tuple[bool, str | None]:
         exchange = Exchange(
-            "a.example", content_type=RANGES, status=206, size=900, head=head, complete=complete
+            "a.example",
+            content_type=RANGES,
+            status=206,
+            size=900,
+            first_bytes=head,
+            complete=complete,
         )
         decision = decider.decide(exchange)
-        return decision.needs_head, decision.rule.name if decision.rule else None
+        return decision.needs_first_bytes, decision.rule.name if decision.rule else None
 
     assert decided(None) == (True, None)
     assert decided(part("video/mp4")[:30]) == (True, None)
@@ -286,7 +291,9 @@ def test_a_declared_coding_s_own_bytes_say_nothing(
              "/seg-1.m4s": b"\x00\x00\x00\x18stypmsdh" + bytes(600)}[path]  # fmt: skip
     head = CODED[coding](plain)[:FIRST_BYTES]
     assert classify(content_type, None, head, path, coding) == "video"
-    exchange = Exchange("a", path, content_type=content_type, head=head, content_encoding=coding)
+    exchange = Exchange(
+        "a", path, content_type=content_type, first_bytes=head, content_encoding=coding
+    )
     assert kind_of(exchange) == "video"
 
 
@@ -369,12 +376,15 @@ def test_the_first_bytes_are_asked_for_before_the_size() -> None:
         )
     )
     body = Exchange("a.example", status=200)
-    assert decider.decide(body).needs_head
-    photo = body._replace(head=JPEG, seen=len(JPEG))
-    assert (decider.decide(photo).needs_head, decider.decide(photo).size_step) == (False, 102_400)
+    assert decider.decide(body).needs_first_bytes
+    photo = body._replace(first_bytes=JPEG, seen=len(JPEG))
+    assert (decider.decide(photo).needs_first_bytes, decider.decide(photo).size_step) == (
+        False,
+        102_400,
+    )
     assert decider.decide(photo._replace(seen=102_400)).rule is not None
-    text = decider.decide(body._replace(head=b"good morning", seen=12))
-    assert (text.needs_head, text.size_step, text.rule) == (False, None, None)
+    text = decider.decide(body._replace(first_bytes=b"good morning", seen=12))
+    assert (text.needs_first_bytes, text.size_step, text.rule) == (False, None, None)
 
 
 def test_who_waits_no_longer_says_so() -> None:
@@ -383,9 +393,9 @@ def test_who_waits_no_longer_says_so() -> None:
             "version: 1\nname: t\nrules:\n  - {when: {content: photo}, then: {rate: 8 kB/s}}\n"
         )
     )
-    body = Exchange("a.example", "/a.jpg", status=206, content_type=RANGES, head=b"\r\n--")
-    assert decider.decide(body).needs_head
-    assert decider.decide(body._replace(head_is_all=True)).rule is not None  # by the path
+    body = Exchange("a.example", "/a.jpg", status=206, content_type=RANGES, first_bytes=b"\r\n--")
+    assert decider.decide(body).needs_first_bytes
+    assert decider.decide(body._replace(first_bytes_complete=True)).rule is not None  # by the path
 
 
 # -- types

@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 
 from mitmthrottle.policy import Decider, Exchange, Policy, RateLimit, parse_policy
-from mitmthrottle.policy.clients import ClientMatch
+from mitmthrottle.policy.conditions.client import ClientMatch
 
 PHONE = (
     "Mozilla/5.0 (iPhone; CPU iPhone OS 17_4 like Mac OS X) AppleWebKit/605.1.15 "
@@ -130,22 +130,22 @@ class TestFirstBytes:
     def test_wait_until_they_are_seen(self) -> None:
         asked = decider(self.media, {"name": "rest"})
         unknown = exchange(content_type=None)
-        assert asked.decide(unknown).needs_head
+        assert asked.decide(unknown).needs_first_bytes
         assert asked.decide(unknown).rule is None
         assert asked.explain(unknown).why_not[0].condition == "content"
-        jpeg = exchange(content_type=None, head=b"\xff\xd8\xff\xe0")
-        text = exchange(content_type=None, head=b"hello world")
+        jpeg = exchange(content_type=None, first_bytes=b"\xff\xd8\xff\xe0")
+        text = exchange(content_type=None, first_bytes=b"hello world")
         assert [asked.decide(x).rule.name for x in (jpeg, text)] == ["media", "rest"]
 
     def test_not_when_an_earlier_rule_matched(self) -> None:
         asked = decider({"name": "first", "when": {"path": "/*"}}, self.media)
         decision = asked.decide(exchange(content_type=None))
         assert decision.rule is not None
-        assert not decision.needs_head
+        assert not decision.needs_first_bytes
 
     def test_not_when_another_condition_fails_already(self) -> None:
         rule = {"when": {"content": ["photo"], "method": "POST"}}
-        assert not decider(rule).decide(exchange(content_type=None)).needs_head
+        assert not decider(rule).decide(exchange(content_type=None)).needs_first_bytes
 
     @pytest.mark.parametrize(
         "facts",
@@ -161,7 +161,7 @@ class TestFirstBytes:
     )
     def test_not_where_no_bytes_will_come(self, facts: dict[str, Any]) -> None:
         decision = decider(self.media).decide(exchange(content_type=None, **facts))
-        assert not decision.needs_head
+        assert not decision.needs_first_bytes
 
     def test_a_glob_never_waits(self) -> None:
         rule = {"when": {"content": "application/octet-stream"}}

@@ -5,8 +5,8 @@ from __future__ import annotations
 from hypothesis import given, settings
 
 from mitmthrottle.policy import Decider, Exchange, Policy
+from mitmthrottle.policy.advice.shadowed import unreachable
 from mitmthrottle.policy.load import _of_policy
-from mitmthrottle.policy.reach import unreachable
 from tests.policy.strategies import BODY_POLICIES, EXCHANGES, POLICIES, UNFINISHED
 
 
@@ -21,7 +21,10 @@ def test_explain_tells_what_decide_does(policy: Policy, exchange: Exchange) -> N
     decider = Decider(policy)
     decided, told = decider.decide(exchange), decider.explain(exchange)
     assert told.rule is decided.rule
-    assert (told.needs_head, told.size_step) == (decided.needs_head, decided.size_step)
+    assert (told.needs_first_bytes, told.size_step) == (
+        decided.needs_first_bytes,
+        decided.size_step,
+    )
     assert len(told.why_not) == len(policy.rules) - (decided.rule is not None)
     names = [rule.name for rule in policy.rules]
     for why in told.why_not:
@@ -39,12 +42,12 @@ def test_the_index_gives_what_asking_each_rule_in_turn_gives(
     waits = False
     for index, rule in enumerate(policy.rules):
         one = alone(policy, index).decide(exchange)
-        if one.rule is not None or one.needs_head:
-            expected, waits = (rule.name if one.rule else None), one.needs_head
+        if one.rule is not None or one.needs_first_bytes:
+            expected, waits = (rule.name if one.rule else None), one.needs_first_bytes
             break
     decision = Decider(policy).decide(exchange)
     assert (decision.rule.name if decision.rule else None) == expected
-    assert decision.needs_head == waits
+    assert decision.needs_first_bytes == waits
 
 
 @settings(max_examples=400)
@@ -56,7 +59,7 @@ def test_a_step_is_where_a_rule_comes_to_hold(policy: Policy, exchange: Exchange
         assert step > exchange.seen
         assert decider.decide(exchange._replace(seen=step - 1)).rule is None
         # without its first bytes the kind may still be open, and decide against the rule
-        if exchange.head is not None:
+        if exchange.first_bytes is not None:
             assert decider.decide(exchange._replace(seen=step)).rule is not None
 
 
@@ -67,10 +70,10 @@ def test_once_the_first_bytes_are_seen_nothing_waits_for_them(
 ) -> None:
     decider = Decider(policy)
     decision = decider.decide(exchange)
-    if decision.needs_head:
-        assert exchange.head is None
+    if decision.needs_first_bytes:
+        assert exchange.first_bytes is None
         assert decision.rule is None
-    assert not decider.decide(exchange._replace(head=b"hello")).needs_head
+    assert not decider.decide(exchange._replace(first_bytes=b"hello")).needs_first_bytes
 
 
 @settings(max_examples=400)

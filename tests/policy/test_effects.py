@@ -12,7 +12,7 @@ from mitmthrottle.policy import (
     Then,
     parse_policy,
 )
-from mitmthrottle.policy.requests import StartRate
+from mitmthrottle.policy.effects.requests import StartRate
 
 
 def then_of(text: str, more: str = "") -> Then:
@@ -142,7 +142,7 @@ rules:
             {
                 "content_type": "application/octet-stream",
                 "size": 2 * 2**20,
-                "head": b"PK",
+                "first_bytes": b"PK",
                 "request_headers": {"sec-fetch-dest": "image"},
             },
             "posts",
@@ -154,7 +154,7 @@ def test_which_rule_paces_an_upload(facts: dict[str, object], rule: str | None) 
     exchange = Exchange(**{"host": "a.com", "method": "POST", **facts})  # type: ignore[arg-type]
     decided = decider.decide_upload(exchange)
     assert (decided.rule.name if decided.rule else None) == rule
-    assert not decided.needs_head
+    assert not decided.needs_first_bytes
 
 
 def test_an_upload_may_wait_for_its_first_bytes_and_its_size() -> None:
@@ -162,7 +162,7 @@ def test_an_upload_may_wait_for_its_first_bytes_and_its_size() -> None:
     unknown = Exchange(
         "a.com", method="PUT", content_type="application/octet-stream", size=2 * 2**20
     )
-    assert decider.decide_upload(unknown).needs_head
+    assert decider.decide_upload(unknown).needs_first_bytes
     photo = Exchange("a.com", method="PUT", content_type="image/png", seen=10)
     assert decider.decide_upload(photo).size_step == 2**20
     assert decider.decide_upload(Exchange("b.com", method="PUT")).rule is None

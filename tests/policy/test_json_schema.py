@@ -14,7 +14,7 @@ from jsonschema import Draft202012Validator
 
 from mitmthrottle.policy import shipped_policies
 from mitmthrottle.policy.jsonschema import schema_text
-from mitmthrottle.policy.yamltree import read_tree
+from mitmthrottle.policy.language.yamltree import read_tree
 from tests.policy.strategies import WHOLE
 
 ROOT = Path(__file__).parents[2]

@@ -18,12 +18,17 @@ from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
 from mitmthrottle.policy import classify, normalise_host
-from mitmthrottle.policy.content import _mime_type, mime_type, needs_more
-from mitmthrottle.policy.devices import _device_of, device_of
-from mitmthrottle.policy.hosts import CACHED_HOSTS, LONGEST_WRITTEN, HostIndex, HostPattern
-from mitmthrottle.policy.hosts import _normalise as _kept_hosts
-from mitmthrottle.policy.pattern import LONGEST_TEXT, TextPattern, compile_glob
-from mitmthrottle.policy.regex import LONGEST_BACKTRACKED, _Automaton, _parser, compile_search
+from mitmthrottle.policy.detect.content import _mime_type, mime_type, needs_more
+from mitmthrottle.policy.detect.devices import _device_of, device_of
+from mitmthrottle.policy.language.hosts import CACHED_HOSTS, LONGEST_WRITTEN, HostIndex, HostPattern
+from mitmthrottle.policy.language.hosts import _normalise as _kept_hosts
+from mitmthrottle.policy.language.pattern import LONGEST_TEXT, TextPattern, compile_glob
+from mitmthrottle.policy.language.regex import (
+    LONGEST_BACKTRACKED,
+    _Automaton,
+    _parser,
+    compile_search,
+)
 
 MOST_GROWTH = 2.2
 ROUNDS = 5
@@ -165,7 +170,7 @@ def test_first_bytes(piece: bytes) -> None:
 
     for content_type in (None, "multipart/x-mixed-replace"):
         told = partial(classify, content_type, None, path="/")
-        assert growth(lambda head, told=told: told(head=head), make, 20_000) <= MOST_GROWTH
+        assert growth(lambda head, told=told: told(first_bytes=head), make, 20_000) <= MOST_GROWTH
         assert growth(partial(needs_more, content_type=content_type), make, 200) <= MOST_GROWTH
 
 
@@ -247,7 +252,7 @@ def test_a_glob_matches_what_trying_all_would_match(glob: str, text: str) -> Non
 
 
 def test_an_automaton_that_is_full_begins_anew(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("mitmthrottle.policy.regex.MOST_STEPS_KEPT", 50)
+    monkeypatch.setattr("mitmthrottle.policy.language.regex.MOST_STEPS_KEPT", 50)
     found_in = compile_search(r"(a|b)*a(a|b){6}c")
     noise = "".join("ab"[(number * number // 7) % 2] for number in range(3000))
     assert not found_in(noise)

@@ -9,9 +9,9 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from mitmthrottle.policy import (
-    Fault,
     Policy,
     PolicyError,
+    Problem,
     load_policy,
     parse_policy,
     shipped_policies,
@@ -29,13 +29,13 @@ PIECES = st.sampled_from(
 )  # fmt: skip
 
 
-def faults_of(read: Callable[[], Policy]) -> tuple[Fault, ...]:
+def faults_of(read: Callable[[], Policy]) -> tuple[Problem, ...]:
     """What is told about it; nothing for a policy that is fine."""
     try:
         assert read().rules
     except PolicyError as error:
-        told = error.faults
-        return told or (Fault("", -1, -1, ""),)
+        told = error.problems
+        return told or (Problem("", -1, -1, ""),)
     return ()
 
 

@@ -11,7 +11,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from mitmthrottle.policy import Quota
-from mitmthrottle.policy.fields import FROM_FILE
+from mitmthrottle.policy.language.fields import FROM_FILE
 
 
 def quota(**keys: Any) -> Quota:

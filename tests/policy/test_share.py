@@ -10,7 +10,7 @@ import sys
 import pytest
 
 from mitmthrottle.policy import Decider, Exchange, parse_policy, unit_interval
-from mitmthrottle.policy.share import place_of_client
+from mitmthrottle.policy.conditions.share import place_of_client
 
 ADDRESSES = [f"10.{n // 256}.{n % 256}.7" for n in range(1000)]
 HALF = """

@@ -11,9 +11,9 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from mitmthrottle.policy import PolicyError, Then, load_policy, parse_policy
-from mitmthrottle.policy.fields import FROM_FILE
-from mitmthrottle.policy.then import TRACES
-from mitmthrottle.policy.trace import MOST_LINES, parse_trace
+from mitmthrottle.policy.effects.stages import TRACES
+from mitmthrottle.policy.language.fields import FROM_FILE
+from mitmthrottle.policy.language.trace import MOST_LINES, parse_trace
 
 
 def then_of(**keys: Any) -> Then:
@@ -144,7 +144,7 @@ def test_a_traces_faults_have_its_own_lines(tmp_path: Path) -> None:
     path.write_text("version: 1\nname: p\nrules:\n  - then: {trace: train.csv, rat: 1}\n")
     with pytest.raises(PolicyError) as caught:
         load_policy(path)
-    assert [str(fault).split(": ")[0] for fault in caught.value.faults] == [
+    assert [str(fault).split(": ")[0] for fault in caught.value.problems] == [
         f"{path}:4:30",
         f"{tmp_path}/train.csv:2:3",
     ]

@@ -8,7 +8,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from mitmthrottle.policy import units
+from mitmthrottle.policy.language import units
 
 RATES = [
     ("128 kbit/s", 16000.0),

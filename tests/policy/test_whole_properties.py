@@ -11,7 +11,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from mitmthrottle.policy import Decider, Exchange, Policy, Then, parse_policy
-from mitmthrottle.policy.fields import FROM_FILE
+from mitmthrottle.policy.language.fields import FROM_FILE
 from tests.policy.strategies import EXCHANGES, THENS, WHOLE
 
 
@@ -34,7 +34,7 @@ def test_parse_print_parse_is_the_same_policy(data: Any) -> None:
 
 
 def read_text(text: str) -> Policy:
-    from mitmthrottle.policy.yamltree import read_tree
+    from mitmthrottle.policy.language.yamltree import read_tree
 
     faults: list[str] = []
     root = read_tree(text, lambda line, column, said: faults.append(f"{line}:{column}: {said}"))
@@ -132,7 +132,7 @@ def test_any_text_survives_printing(name: str, description: str, rule: str) -> N
 def test_any_quantity_survives_printing(
     rate: float, size: int, duration: float, share: float
 ) -> None:
-    from mitmthrottle.policy import units
+    from mitmthrottle.policy.language import units
 
     assert units.parse_rate(units.exact_rate(rate)) == rate
     assert units.parse_size(units.exact_size(size)) == size

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import heapq
 import math
+import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from typing import Any, NamedTuple
@@ -575,6 +576,27 @@ def test_where_nothing_can_be_paced_every_frame_is_mitmproxys(kind: str) -> None
         ours.tell(OpenWindow(1, None))
         ours.tell(Acknowledge(1, 1000))
         assert bytes(ours.wire) == expected
+
+
+@pytest.mark.parametrize("paces", [False, True])
+def test_an_idle_connection_to_an_origin_is_kept_alive_as_by_mitmproxy(
+    paces: bool, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    hour_later = time.time() + 3600
+    monkeypatch.setattr(time, "time", lambda: hour_later)
+    said = []
+    for policy in (None, Policy(paces)):
+        with link("origin", policy) as it:
+            monkeypatch.setattr(it.layer, "last_activity", hour_later - 3600)
+            said.append([*it.layer.handle_event(events.Wakeup(commands.RequestWakeup(58)))])
+    bare, ours = said
+    assert [type(each) for each in bare] == [
+        commands.Log,
+        commands.SendData,
+        commands.RequestWakeup,
+    ]
+    assert [type(each) for each in ours] == [type(each) for each in bare]
+    assert ours[1].data == bare[1].data
 
 
 # -- a policy that changes while a connection lasts

@@ -44,7 +44,7 @@ PARTS = [
     ("proxy.bodies.body", "Body", "_withdraw"),
     ("proxy.bodies.body", "Body", "_let_reader_go"),
     ("proxy.bodies.starts", "StartLimits", "join"),
-    ("proxy.bodies.plan", "Plan", "in_force"),
+    ("policy.plan", "Plan", "in_force"),
     ("pacing.budgets", "Budget", "enqueue"),
     ("pacing.budgets", "Budget", "change"),
     ("pacing.pace", "Pace", "piece_bytes"),

@@ -195,7 +195,7 @@ def test_an_exception_that_only_the_body_tells_of() -> None:
         w.respond("HTTP/1.1 200 OK\nContent-Length: 20000\n\n")
         w.respond(b"\xff\xd8\xff\xe0" + BODY[4:])
         assert notes.rules() == [None, "thumbnails"]
-        assert notes.decisions[0][1].needs_head
+        assert notes.decisions[0][1].needs_first_bytes
         (record,) = notes.records
         assert record.rule is not None
         assert record.rule.name == "thumbnails"
@@ -210,7 +210,7 @@ def test_a_response_that_turns_out_to_match_is_decided_twice() -> None:
         w.respond(b"\xff\xd8\xff\xe0" + BODY[4:])
         assert notes.rules() == [None, "photos"]
         assert len({flow for flow, _ in notes.decisions}) == 1
-        assert notes.exchanges[1].head is not None
+        assert notes.exchanges[1].first_bytes is not None
 
 
 def test_a_blocked_request_is_decided_and_ends_as_blocked() -> None:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from mitmthrottle.policy import RequestLimit, parse_policy
-from mitmthrottle.proxy.bodies.plan import Parties
+from mitmthrottle.proxy.bodies.budgets import Parties
 from mitmthrottle.proxy.bodies.starts import StartLimits, StartPlace
 
 POLICY = """

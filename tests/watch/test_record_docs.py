@@ -90,7 +90,7 @@ def test_every_metric_and_its_labels_are_told() -> None:
             metrics.ended(record(kind=kind))
         w.request(GET)
         w.respond(HEAD_20K)
-        metrics.exposition()
+        metrics.exposition()  # as whoever reads them does
         families = list(metrics.registry.collect())
     made = {}
     for family in families:

@@ -12,7 +12,7 @@ import pytest
 from mitmproxy.test import tflow
 
 from mitmthrottle.policy import Decision, Exchange, PolicyError, parse_policy
-from mitmthrottle.policy.faults import Fault
+from mitmthrottle.policy.language.problems import Problem
 from mitmthrottle.watch.page import state as kept
 from mitmthrottle.watch.page.api import State
 from mitmthrottle.watch.page.peers import Peers
@@ -261,7 +261,7 @@ def test_nobody_sees_the_traffic_of_another_client() -> None:
         see.get("http://photos.example/secret.jpg", PHOTO.replace("\n", "\r\n").encode() + b"1")
         see.page_state.distrusted("secret.example")
         see.page_state.failed("GET secret.example/secret")
-        see.page_state.policy_refused(PolicyError([Fault("/secret/p.yaml", 1, 1, "secret")]))
+        see.page_state.policy_refused(PolicyError([Problem("/secret/p.yaml", 1, 1, "secret")]))
         see.page_state.policy_in_force(see.wire.engine.policy, None, 0)
         for reading in (TRUSTED, SAME):
             assert see.state(reading)["active"][0]["path"] == "/secret.jpg"
@@ -284,7 +284,7 @@ def test_nobody_sees_the_traffic_of_another_client() -> None:
 def test_a_refused_version_is_told_until_a_good_one_comes() -> None:
     with seen() as see:
         see.page_state.policy_refused(
-            PolicyError([Fault("p.yaml", 5, 34, "unknown key `contnet`")])
+            PolicyError([Problem("p.yaml", 5, 34, "unknown key `contnet`")])
         )
         policy = see.state()["policy"]
         assert policy is not None

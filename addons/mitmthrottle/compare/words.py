@@ -9,7 +9,7 @@ import math
 
 from mitmthrottle.compare.facts import VARIANTS, Comparison, Variant
 from mitmthrottle.compare.figures import LARGEST_PAINT, Figure, Unit, figures, typical
-from mitmthrottle.policy.units import format_rate
+from mitmthrottle.policy.language.units import format_rate
 
 
 def amount(value: float, unit: Unit) -> str:

@@ -23,7 +23,7 @@ from mitmthrottle.lab.proxy import RunningProxy, running_proxy
 from mitmthrottle.lab.verdict import Outcome, faults, outcome, rounded
 from mitmthrottle.lab.visits import OTHER_HOSTS, TWITTER_HOSTS, Visit, desktops, phones, plan
 from mitmthrottle.policy import Decider, Policy, find_policy, load_policy
-from mitmthrottle.policy.units import format_rate
+from mitmthrottle.policy.language.units import format_rate
 
 POLICY = "twitter-2021"
 

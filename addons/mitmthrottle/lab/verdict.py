@@ -13,7 +13,7 @@ from dataclasses import dataclass
 from mitmthrottle.lab.client import Fetched
 from mitmthrottle.lab.visits import Visit
 from mitmthrottle.policy import Decider, Exchange
-from mitmthrottle.policy.units import format_rate
+from mitmthrottle.policy.language.units import format_rate
 
 TOLERANCE = 0.05
 """How far a slowed response's rate may be from the rate asked for, as a part of it."""

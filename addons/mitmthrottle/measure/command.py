@@ -17,7 +17,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from mitmthrottle.extras import remedy
-from mitmthrottle.policy.units import parse_size
+from mitmthrottle.policy.language.units import parse_size
 from mitmthrottle.resolve import RESOLVE_FORM, Endpoint, parse_resolve
 
 if TYPE_CHECKING:

@@ -6,7 +6,7 @@ Rule: no more digits than were measured.
 from __future__ import annotations
 
 from mitmthrottle.measure.findings import Verdict
-from mitmthrottle.policy.units import format_rate
+from mitmthrottle.policy.language.units import format_rate
 
 MECHANISMS = {
     "shaper": "by a shaper: the rate is held",

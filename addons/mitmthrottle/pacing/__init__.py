@@ -11,7 +11,7 @@ from .quota import Quota, Quotas, SharedQuota
 from .schedule import Claim, Schedule
 from .shared import Shared
 from .starts import StartChain, StartLimiter, StartTicket
-from .timeline import Stalls, Timeline
+from .timeline import Silences, Stalls, Timeline
 
 __all__ = [
     "MAX_PIECE_BYTES",
@@ -28,6 +28,7 @@ __all__ = [
     "Schedule",
     "Shared",
     "SharedQuota",
+    "Silences",
     "Stalls",
     "StartChain",
     "StartLimiter",

@@ -7,31 +7,13 @@ and is asked again when enough has been seen. `decide` and `explain` share every
 
 from __future__ import annotations
 
-from collections.abc import Iterable
 from dataclasses import dataclass
 
-from mitmthrottle.policy.clients import ClientMatch
-from mitmthrottle.policy.conditions import (
-    Client,
-    Condition,
-    Header,
-    InForce,
-    OneOf,
-    Path,
-    Shared,
-)
-from mitmthrottle.policy.conditions_of_body import Content, Size
+from mitmthrottle.policy.conditions import CONDITIONS, Bound, Condition
 from mitmthrottle.policy.exchange import Exchange
-from mitmthrottle.policy.facts import FIRST_BYTES, NO, YES, Facts, listed
-from mitmthrottle.policy.hosts import HostIndex
+from mitmthrottle.policy.facts import FIRST_BYTES, NO, YES, Facts
+from mitmthrottle.policy.language.hosts import HostIndex
 from mitmthrottle.policy.schema import Policy, Rule
-
-# The order in which `explain` names the condition that failed, as documented.
-ORDER = ("host", "path", "method", "scheme", "port", "status", "content", "size", "client",
-         "header", "share", "active")  # fmt: skip
-# The order in which they are asked: cheap ones first.
-_CHEAP_FIRST = ("method", "scheme", "port", "status", "size", "active", "path", "header", "client",
-                "share", "content")  # fmt: skip
 
 
 @dataclass(frozen=True, slots=True)
@@ -48,14 +30,14 @@ class Decision:
     """The rule that applies, or None.
 
     `kind`: what the response is, filled in for a match and by `explain`; otherwise only where a
-    rule asked. `needs_head`: undecided until the first body bytes are seen. `size_step`: no rule
-    yet; ask again once `seen` reaches this many bytes.
+    rule asked. `needs_first_bytes`: undecided until the first body bytes are seen. `size_step`: no
+    rule yet; ask again once `seen` reaches this many bytes.
     """
 
     rule: Rule | None
     kind: str | None = None
     why_not: tuple[WhyNot, ...] = ()
-    needs_head: bool = False
+    needs_first_bytes: bool = False
     size_step: int | None = None
 
 
@@ -65,15 +47,20 @@ NOTHING = Decision(None)
 class _Bound:
     """A rule with its conditions in the order in which they are asked."""
 
-    __slots__ = ("conditions", "needs_response", "on_request", "rule", "size")
+    __slots__ = ("conditions", "given", "needs_response", "on_request", "rule")
 
-    def __init__(self, rule: Rule, conditions: Iterable[Condition]) -> None:
-        by_cost = sorted(conditions, key=lambda each: _CHEAP_FIRST.index(each.key))
+    def __init__(self, policy: Policy, rule: Rule) -> None:
         self.rule = rule
-        self.conditions = tuple(by_cost)
-        self.on_request = tuple(each for each in by_cost if not each.of_response)
+        self.given: tuple[tuple[Condition, Bound], ...] = tuple(
+            (condition, condition.bind(value, policy, rule))
+            for condition in CONDITIONS
+            if (value := getattr(rule.when, condition.key)) is not None
+        )
+        """in the order in which `explain` names them"""
+        asked = sorted(self.given, key=lambda each: each[0].cost)
+        self.conditions = tuple(bound for condition, bound in asked if not condition.indexed)
+        self.on_request = tuple(each for each in self.conditions if not each.of_response)
         self.needs_response = len(self.on_request) < len(self.conditions)
-        self.size = next((each for each in by_cost if isinstance(each, Size)), None)
 
     def test(self, facts: Facts) -> int:
         """NO wins over FIRST_BYTES, which wins over MORE_BYTES, which wins over YES.
@@ -90,7 +77,28 @@ class _Bound:
         return verdict
 
     def step(self, seen: int) -> int | None:
-        return self.size.step(seen) if self.size is not None else None
+        step: int | None = None
+        for condition in self.conditions:
+            step = _sooner(step, condition.step(seen))
+        return step
+
+    def why_not(self, facts: Facts, found_in_index: bool) -> tuple[str, str] | None:
+        """(key of the first condition that does not hold, why); None: all of them hold."""
+        answers = [
+            (
+                condition,
+                bound,
+                (YES if found_in_index else NO) if condition.indexed else bound.test(facts),
+            )
+            for condition, bound in self.given
+        ]
+        failed = [each for each in answers if each[2] == NO] or [
+            each for each in answers if each[2] != YES
+        ]
+        if not failed:
+            return None
+        condition, bound, _ = failed[0]
+        return condition.key, bound.why(facts)
 
 
 class Decider:
@@ -98,7 +106,7 @@ class Decider:
 
     def __init__(self, policy: Policy) -> None:
         self.policy = policy
-        self._rules = [_bind(policy, rule) for rule in policy.rules]
+        self._rules = [_Bound(policy, rule) for rule in policy.rules]
         self._index = HostIndex(policy.host_patterns(rule) for rule in policy.rules)
 
     def decide(self, exchange: Exchange) -> Decision:
@@ -119,7 +127,7 @@ class Decider:
             if verdict == YES:
                 return Decision(bound.rule, facts.kind)
             if verdict == FIRST_BYTES:
-                return Decision(None, needs_head=True)
+                return Decision(None, needs_first_bytes=True)
             step = _sooner(step, bound.step(exchange.seen))
         if step is None and not facts.kind_known:
             return NOTHING
@@ -143,12 +151,12 @@ class Decider:
     def decide_upload(self, exchange: Exchange) -> Decision:
         """The rule that paces a request's body, or none.
 
-        The exchange's content type, size, `seen` and `head` are those of the request's body, and
-        there is no status yet. The first rule that matches decides, as ever: one without an
-        `upload` leaves the body alone.
+        The exchange's content type, size, `seen` and `first_bytes` are those of the request's body,
+        and there is no status yet. The first rule that matches decides, as ever: one whose
+        effects are not for uploads leaves the body alone.
         """
         decided = self._first(exchange._replace(status=None), upload=True)
-        if decided.rule is not None and decided.rule.then.upload is None:
+        if decided.rule is not None and not decided.rule.then.paces_uploads:
             return NOTHING
         return decided
 
@@ -162,7 +170,9 @@ class Decider:
             for index, bound in enumerate(self._rules)
             if bound.rule is not decided.rule
         )
-        return Decision(decided.rule, facts.kind, why_not, decided.needs_head, decided.size_step)
+        return Decision(
+            decided.rule, facts.kind, why_not, decided.needs_first_bytes, decided.size_step
+        )
 
     def might_match_host(self, host: str) -> bool:
         """Whether any rule could match some exchange of this host."""
@@ -170,15 +180,9 @@ class Decider:
 
     def _why_not(self, bound: _Bound, facts: Facts, host_holds: bool, decided: Decision) -> WhyNot:
         name = bound.rule.name
-        if not host_holds:
-            wanted = listed([str(getattr(h, "text", h)) for h in bound.rule.when.host or ()])
-            return WhyNot(name, "host", f"host `{facts.exchange.host}` is not {wanted}")
-        failed = [each for each in bound.conditions if each.test(facts) == NO] or [
-            each for each in bound.conditions if each.test(facts) != YES
-        ]
-        if failed:
-            first = min(failed, key=lambda each: ORDER.index(each.key))
-            return WhyNot(name, first.key, first.why(facts))
+        failed = bound.why_not(facts, host_holds)
+        if failed is not None:
+            return WhyNot(name, *failed)
         if decided.rule is not None:
             return WhyNot(name, "order", f"rule `{decided.rule.name}` matched first")
         return WhyNot(name, "order", "an earlier rule waits for the body's first bytes")
@@ -188,37 +192,3 @@ def _sooner(one: int | None, other: int | None) -> int | None:
     if one is None or other is None:
         return other if one is None else one
     return min(one, other)
-
-
-def _bind(policy: Policy, rule: Rule) -> _Bound:
-    when = rule.when
-    conditions: list[Condition] = []
-    if when.path is not None:
-        conditions.append(Path(when.path))
-    if when.method is not None:
-        conditions.append(OneOf("method", frozenset(when.method), when.method))
-    if when.scheme is not None:
-        conditions.append(OneOf("scheme", frozenset(when.scheme), when.scheme))
-    if when.port is not None:
-        conditions.append(OneOf("port", frozenset(when.port), when.port))
-    if when.status is not None:
-        codes = frozenset(code for span in when.status for code in span)
-        shown = [f"{s.start}-{s.stop - 1}" if len(s) > 1 else s.start for s in when.status]
-        conditions.append(OneOf("status", codes, shown))
-    if when.content is not None:
-        conditions.append(Content(when.content))
-    if when.size is not None:
-        conditions.append(Size(when.size))
-    if when.client is not None:
-        matches: list[ClientMatch] = []
-        for client in when.client:
-            matches.extend(policy.clients[client] if isinstance(client, str) else (client,))
-        names = [c if isinstance(c, str) else "the one asked for" for c in when.client]
-        conditions.append(Client(tuple(matches), names))
-    if when.header is not None:
-        conditions.append(Header(when.header))
-    if when.share is not None:
-        conditions.append(Shared(when.share, policy.seed, rule.name))
-    if when.active is not None:
-        conditions.append(InForce(when.active))
-    return _Bound(rule, conditions)

@@ -32,7 +32,7 @@ class Exchange(NamedTuple):
     size: int | None = None  # declared length of the response's body
     seen: int = 0  # bytes of the body seen so far
     complete: bool = False  # the whole body has been seen: `seen` is its size
-    head: bytes | None = None  # first bytes of the body, None until seen
+    first_bytes: bytes | None = None  # first bytes of the body, None until seen
     client_address: str | None = None
     user: str | None = None  # who authenticated at the proxy
     websocket: bool = False
@@ -41,7 +41,7 @@ class Exchange(NamedTuple):
     elapsed_s: float = 0.0  # since the policy's start
     serial: int = 0  # nth response since the policy's start
     content_encoding: str | None = None  # of the body, several joined with commas
-    head_is_all: bool = False  # no more first bytes than `head` will be waited for
+    first_bytes_complete: bool = False  # no more first bytes than `first_bytes` will be waited for
 
     @property
     def client_identity(self) -> str:

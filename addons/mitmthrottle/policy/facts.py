@@ -8,7 +8,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Final
 
-from mitmthrottle.policy.content import Kind, classify, kind_by_type, needs_first_bytes
+from mitmthrottle.policy.detect.content import Kind, classify, kind_by_type, needs_first_bytes
 from mitmthrottle.policy.exchange import Exchange
 
 NO: Final = 0
@@ -47,11 +47,13 @@ class Facts:
         exchange = self.exchange
         if exchange.websocket or exchange.opaque or exchange.has_no_body:
             return False
-        if exchange.head is not None and (exchange.complete or exchange.head_is_all):
+        if exchange.first_bytes is not None and (
+            exchange.complete or exchange.first_bytes_complete
+        ):
             return False
         destination = _destination(exchange, self._upload)
         return needs_first_bytes(
-            exchange.content_type, destination, exchange.head, exchange.content_encoding
+            exchange.content_type, destination, exchange.first_bytes, exchange.content_encoding
         )
 
 
@@ -68,7 +70,7 @@ def kind_of(exchange: Exchange, upload: bool = False) -> Kind | None:
     return classify(
         exchange.content_type,
         destination,
-        exchange.head,
+        exchange.first_bytes,
         exchange.path,
         exchange.content_encoding,
     )

@@ -9,6 +9,8 @@ import json
 import sys
 from typing import Any
 
+from mitmthrottle.policy.conditions import CONDITIONS
+from mitmthrottle.policy.effects import EFFECTS
 from mitmthrottle.policy.schema import Policy
 
 # What an editor shows beside a key; docs/policy.md says the rest.
@@ -29,36 +31,9 @@ _HELP: dict[str, dict[str, str]] = {
         "when": "all conditions given must hold; none: everything",
         "then": "what happens",
     },
-    "When": {
-        "host": "`a.com`, `.a.com` (and subdomains), `*.a.com` (only those), `~regex`, or a group",
-        "path": "glob or `~regex`, of path and query",
-        "method": "of the request",
-        "scheme": "`http` or `https`",
-        "port": "of the server",
-        "status": "`404`, `5xx`, `500-503`",
-        "content": "`photo`, `video`, `audio`, `websocket`, or a MIME glob",
-        "size": "of the body: `>= 100 KiB`, `>= 1 MB, < 2 MB`",
-        "client": "by address, device, user_agent or user; or a group",
-        "header": "of the request: name to glob or `~regex`",
-        "share": "`50%` of the clients, or `{of: responses, percent: 10}`",
-        "active": "when: days and hours, from and until, after and for",
-    },
+    "When": {condition.key: condition.help for condition in CONDITIONS},
     "Then": {
-        "like": "a preset's rate, upload and delay: `wpt/3gslow`",
-        "rate": "`128 kbit/s`, `{limit: 2 Mbit/s, per: client}`, or a list: all must agree",
-        "burst": "what may pass at once after idling (default: 100 ms of the rate)",
-        "as": "`shaper` (smooth) or `policer` (bursts and silence)",
-        "delay": "before the first byte",
-        "stall": "the body stops for a while",
-        "cut": "the body ends early",
-        "block": "a status from 400 to 599, `reset` or `timeout`",
-        "requests": "how many responses may start: `10 / min`; the others wait",
-        "quota": "so much at full speed, then the other effects",
-        "stages": "effects that change with time",
-        "trace": "a CSV file of rates over time, repeated",
-        "from": "what `stages` and `trace` count from",
-        "upload": "the same for the request's body",
-        "pass": "an exception: matched, and left alone",
+        key.alias or name: key.help for effect in EFFECTS for name, key in effect.keys.items()
     },
 }
 

@@ -1,7 +1,7 @@
-"""A policy file, read: a Policy, or every fault with its line and column.
+"""A policy file, read: a Policy, or every problem with its line and column.
 
 The one rule: whatever the file holds, the answer is a Policy or a PolicyError that lists all that
-is wrong with it, each with a remedy; never another exception, and never the first fault only.
+is wrong with it, each with a remedy; never another exception, and never the first problem only.
 """
 
 from __future__ import annotations
@@ -14,43 +14,41 @@ from typing import Any, Literal
 
 from pydantic import TypeAdapter, ValidationError
 
-from mitmthrottle.policy.clients import ClientMatch
-from mitmthrottle.policy.doubts import doubts
-from mitmthrottle.policy.faults import Fault, PolicyError
-from mitmthrottle.policy.fields import FROM_FILE, Host, OneOrManyOf
-from mitmthrottle.policy.files import NotRegular, read_regular
-from mitmthrottle.policy.groups import group_faults
-from mitmthrottle.policy.hosts import HostPattern
+from mitmthrottle.policy.advice.groups import group_problems
+from mitmthrottle.policy.advice.shadowed import Reach, unreachable
+from mitmthrottle.policy.advice.warnings import warnings
+from mitmthrottle.policy.conditions.client import ClientMatch
+from mitmthrottle.policy.effects import EFFECTS
+from mitmthrottle.policy.language.fields import FROM_FILE, Host, OneOrManyOf
+from mitmthrottle.policy.language.files import NotRegular, read_regular
+from mitmthrottle.policy.language.hosts import HostPattern
+from mitmthrottle.policy.language.problems import PolicyError, Problem
+from mitmthrottle.policy.language.yamltree import Node, Report, Step, read_tree
 from mitmthrottle.policy.messages import explain_error, place_of_error
-from mitmthrottle.policy.reach import Reach, unreachable
 from mitmthrottle.policy.schema import Policy, Rule
-from mitmthrottle.policy.stages import Stage
-from mitmthrottle.policy.then import TRACES
-from mitmthrottle.policy.trace import TRACE_SUFFIXES, read_trace
-from mitmthrottle.policy.yamltree import Node, Report, Step, read_tree
 
 LARGEST_FILE_BYTES = 8 * 2**20
-MOST_FAULTS = 100  # told of one file; each takes a search for what was meant
+MOST_PROBLEMS = 100  # told of one file; each takes a search for what was meant
 _STRANGE = re.compile("[^\t\n\r\x20-\x7e\x85\xa0-\ud7ff\ue000-\ufffd\U00010000-\U0010ffff]")
 _HOSTS: TypeAdapter[tuple[HostPattern, ...]] = TypeAdapter(OneOrManyOf[Host])
 _CLIENTS: TypeAdapter[tuple[ClientMatch, ...]] = TypeAdapter(OneOrManyOf[ClientMatch])
 
 
 def load_policy(path: Path | str) -> Policy:
-    """Read a policy file. PolicyError with all faults if it cannot be used."""
+    """Read a policy file. PolicyError with all problems if it cannot be used."""
     return load_policy_with_warnings(path)[0]
 
 
 def load_policy_with_warnings(
     path: Path | str, now: float | None = None
-) -> tuple[Policy, tuple[Fault, ...]]:
+) -> tuple[Policy, tuple[Problem, ...]]:
     """The same, and what is doubtful about it. `now` (Unix seconds) tells what is past."""
     name = str(path)
     return parse_policy_with_warnings(_decode(_bytes_of(Path(path), name), name), name, now)
 
 
 def parse_policy(text: str, file: str = "policy") -> Policy:
-    """Read a policy from its text; `file` is the name that faults carry.
+    """Read a policy from its text; `file` is the name that problems carry.
 
     The paths of traces are relative to the folder of `file`.
     """
@@ -59,7 +57,7 @@ def parse_policy(text: str, file: str = "policy") -> Policy:
 
 def parse_policy_with_warnings(
     text: str, file: str = "policy", now: float | None = None
-) -> tuple[Policy, tuple[Fault, ...]]:
+) -> tuple[Policy, tuple[Problem, ...]]:
     """The same, and what is doubtful about it. `now` (Unix seconds) tells what is past."""
     problems = _Problems(file)
     report = problems.add
@@ -73,7 +71,7 @@ def parse_policy_with_warnings(
         )
         raise problems.error()
     if len(text) > LARGEST_FILE_BYTES:
-        raise _fault(file, "larger than 8 MiB, which no policy is")
+        raise _problem(file, "larger than 8 MiB, which no policy is")
     root = read_tree(text, report)
     if root is None or root.keys is None:
         if not problems:
@@ -81,81 +79,77 @@ def parse_policy_with_warnings(
             what = "the file is empty" if empty else "this is no mapping (`key: value`)"
             report(1, 1, f"{what}: a policy begins with `version: 1`")
         raise problems.error()
-    traces, of_traces = _read_traces(root, Path(file).parent, report)
-    policy = _check(root, traces, report)
-    if policy is None or problems or of_traces:
-        raise problems.error(of_traces)
-    warnings = _Problems(file, "warning")
-    for node, message in doubts(policy, root, now):
-        warnings.add(node.line, node.column, message)
-    return policy, tuple(warnings.told())
+    read, of_files = _read_files(root, Path(file).parent, report)
+    policy = _check(root, read, report)
+    if policy is None or problems or of_files:
+        raise problems.error(of_files)
+    doubtful = _Problems(file, "warning")
+    for node, message in warnings(policy, root, now):
+        doubtful.add(node.line, node.column, message)
+    return policy, tuple(doubtful.told())
 
 
 def _bytes_of(path: Path, name: str) -> bytes:
     try:
         raw = read_regular(path, LARGEST_FILE_BYTES + 1)
     except NotRegular as other:
-        raise _fault(
+        raise _problem(
             name, f"this is {other}, not a regular file: name a policy file, as `NAME.yaml`"
         ) from None
     except FileNotFoundError:
-        raise _fault(name, "no such file: check the path") from None
+        raise _problem(name, "no such file: check the path") from None
     except IsADirectoryError:
-        raise _fault(
+        raise _problem(
             name, "this is a directory: name a policy file in it, as `policies/NAME.yaml`"
         ) from None
     except (OSError, ValueError) as error:  # ValueError: a NUL in the path
         reason = getattr(error, "strerror", None) or str(error)
-        raise _fault(name, f"cannot be read: {reason}") from None
+        raise _problem(name, f"cannot be read: {reason}") from None
     if len(raw) > LARGEST_FILE_BYTES:
-        raise _fault(name, "larger than 8 MiB, which no policy is: did you name the wrong file?")
+        raise _problem(name, "larger than 8 MiB, which no policy is: did you name the wrong file?")
     return raw
 
 
-def _read_traces(
+def _read_files(
     root: Node, folder: Path, report: Report
-) -> tuple[dict[str, tuple[Stage, ...]], list[Fault]]:
-    """The stages of every trace that a rule names (none of one that has faults)."""
-    traces: dict[str, tuple[Stage, ...]] = {}
-    faults: list[Fault] = []
-    for rule in root.find(("rules",)).items or ():
-        then = (rule.keys or {}).get("then")
-        given = (then[1].keys or {}).get("trace") if then else None
-        if given is None or not isinstance(given[1].data, str):
-            continue
-        text = given[1].data.strip()
-        if text not in traces and text.lower().endswith(TRACE_SUFFIXES):
-            traces[text], found = read_trace(folder / text, str(folder / text))
-            for fault in found:
-                if fault.line:
-                    faults.append(fault)
-                else:  # of the file as a whole: told where it is named
-                    report(given[1].line, given[1].column, f"`{text}`: {fault.message}")
-    return traces, faults
+) -> tuple[dict[str, object], list[Problem]]:
+    """(what effects make of the files that rules name, problems in those)."""
+    thens = [
+        (rule.keys or {})["then"][1]
+        for rule in root.find(("rules",)).items or ()
+        if "then" in (rule.keys or {})
+    ]
+    read: dict[str, object] = {}
+    problems: list[Problem] = []
+    for effect in EFFECTS:
+        found, wrong = effect.read_files(thens, folder, report)
+        read |= found
+        problems += wrong
+    return read, problems
 
 
-def _check(root: Node, traces: dict[str, tuple[Stage, ...]], report: Report) -> Policy | None:
+def _check(root: Node, read: dict[str, object], report: Report) -> Policy | None:
     for key, value in root.walk():
         if value.data is None:
             what = f"`{key.data}` is empty" if key is not value else "this item is empty"
             report(key.line, key.column, f"{what}: give a value, or leave it out")
     policy: Policy | None = None
     broken: set[Step] = set()
-    context = {FROM_FILE: True, TRACES: traces}
+    context = {FROM_FILE: True, **read}
     try:
         policy = Policy.model_validate(root.data, context=context, by_alias=True, by_name=False)
     except ValidationError as invalid:
         for error in invalid.errors(include_url=False):
             loc, at_key = place_of_error(error)
             if not loc and error["type"] == "value_error":
-                continue  # names that do not resolve: group_faults says where
+                continue  # names that do not resolve: group_problems says where
             node = root.find(loc, key=at_key)
             if node.data is None:
                 continue  # said above
             report(node.line, node.column, partial(explain_error, error))
             if loc[:1] == ("rules",) and len(loc) > 1:
                 broken.add(loc[1])
-    for node, message in group_faults(root):
+    for node, message in group_problems(root):
         report(node.line, node.column, message)
     rules = root.find(("rules",)).items or []
     reaches = _of_policy(policy) if policy else _of_parts(root.data, broken, context)
@@ -175,20 +169,22 @@ def _check(root: Node, traces: dict[str, tuple[Stage, ...]], report: Report) -> 
 
 def _of_policy(policy: Policy) -> Iterator[Reach]:
     for index, rule in enumerate(policy.rules):
-        yield _reach(index, rule, policy.hosts, policy.clients)
+        yield Reach(index, rule.when, {"hosts": policy.hosts, "clients": policy.clients})
 
 
 def _of_parts(data: dict[str, Any], broken: set[Step], context: Any) -> Iterator[Reach]:
     """What can be compared of a policy that is not valid as a whole."""
-    hosts = _valid_groups(data.get("hosts"), _HOSTS)
-    clients = _valid_groups(data.get("clients"), _CLIENTS)
+    groups = {
+        "hosts": _valid_groups(data.get("hosts"), _HOSTS),
+        "clients": _valid_groups(data.get("clients"), _CLIENTS),
+    }
     rules = data.get("rules")
     for index, raw in enumerate(rules if isinstance(rules, list) else ()):
         if index in broken:
             continue
         try:
             rule = Rule.model_validate(raw, context=context, by_alias=True, by_name=False)
-            yield _reach(index, rule, hosts, clients)
+            yield Reach(index, rule.when, groups)
         except (ValidationError, KeyError):  # KeyError: it uses a group that is broken
             continue
 
@@ -205,20 +201,6 @@ def _valid_groups(groups: object, adapter: TypeAdapter[Any]) -> dict[str, Any]:
     return valid
 
 
-def _reach(index: int, rule: Rule, hosts: dict[str, Any], clients: dict[str, Any]) -> Reach:
-    def resolve(items: Any, groups: dict[str, Any]) -> tuple[Any, ...] | None:
-        if items is None:
-            return None
-        return tuple(
-            member
-            for item in items
-            for member in (groups[item] if isinstance(item, str) else (item,))
-        )
-
-    when = rule.when
-    return Reach(index, when, resolve(when.host, hosts), resolve(when.client, clients))
-
-
 def _rule_name(rules: list[Node], index: int) -> str:
     data = rules[index].data
     name = data.get("name") if isinstance(data, dict) else None
@@ -227,22 +209,22 @@ def _rule_name(rules: list[Node], index: int) -> str:
 
 def _decode(raw: bytes, name: str) -> str:
     if raw.startswith((b"\xff\xfe", b"\xfe\xff")):
-        raise _fault(name, "this is UTF-16: save it as UTF-8")
+        raise _problem(name, "this is UTF-16: save it as UTF-8")
     try:
         return raw.decode("utf-8")
     except UnicodeDecodeError as error:
         before = raw[: error.start].decode("utf-8")
         line, column = _place_of(before, len(before))
         message = f"byte {error.start} (0x{raw[error.start]:02x}) is not UTF-8: save it as UTF-8"
-        raise PolicyError([Fault(name, line, column, message)]) from None
+        raise PolicyError([Problem(name, line, column, message)]) from None
 
 
 def _place_of(text: str, offset: int) -> tuple[int, int]:
     return text.count("\n", 0, offset) + 1, offset - (text.rfind("\n", 0, offset) + 1) + 1
 
 
-def _fault(name: str, message: str) -> PolicyError:
-    return PolicyError([Fault(name, 0, 0, message)])
+def _problem(name: str, message: str) -> PolicyError:
+    return PolicyError([Problem(name, 0, 0, message)])
 
 
 class _Problems:
@@ -263,19 +245,19 @@ class _Problems:
     def add(self, line: int, column: int, message: str | Callable[[], str]) -> None:
         self._first.setdefault((line, column), message)
 
-    def told(self) -> list[Fault]:
+    def told(self) -> list[Problem]:
         """By place; where there are too many, the last one says how many more."""
         places = sorted(self._first)
-        faults = []
-        for line, column in places[:MOST_FAULTS]:
+        problems = []
+        for line, column in places[:MOST_PROBLEMS]:
             message = self._first[line, column]
             text = message if isinstance(message, str) else message()
-            faults.append(Fault(self._file, line, column, text, self._severity))
-        more = len(places) - MOST_FAULTS
+            problems.append(Problem(self._file, line, column, text, self._severity))
+        more = len(places) - MOST_PROBLEMS
         if more > 0:
             text = f"and {more} more from here on: mend those above first"
-            faults.append(Fault(self._file, *places[MOST_FAULTS], text, self._severity))
-        return faults
+            problems.append(Problem(self._file, *places[MOST_PROBLEMS], text, self._severity))
+        return problems
 
-    def error(self, others: Iterable[Fault] = ()) -> PolicyError:
+    def error(self, others: Iterable[Problem] = ()) -> PolicyError:
         return PolicyError([*self.told(), *others])

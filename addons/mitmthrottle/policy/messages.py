@@ -5,59 +5,24 @@ The one rule: a message says what is wrong and what would be right, in the words
 
 from __future__ import annotations
 
-from typing import Any
+from typing import Any, TypeAliasType, get_args
 
 from pydantic import BaseModel
 
-from mitmthrottle.policy.active import Active
-from mitmthrottle.policy.clients import ClientMatch
-from mitmthrottle.policy.cut import Cut
-from mitmthrottle.policy.delay import Delay
-from mitmthrottle.policy.fields import name_of_type
-from mitmthrottle.policy.limits import RateLimit
-from mitmthrottle.policy.quota import Quota
-from mitmthrottle.policy.requests import RequestLimit
-from mitmthrottle.policy.schema import Defaults, Policy, Rule
-from mitmthrottle.policy.stages import Stage
-from mitmthrottle.policy.stall import Stall
+from mitmthrottle.policy.effects import EFFECTS, Effect, EffectSet
+from mitmthrottle.policy.language.fields import name_of_type
+from mitmthrottle.policy.language.units import did_you_mean
+from mitmthrottle.policy.schema import Policy, Rule
 from mitmthrottle.policy.then import Then
-from mitmthrottle.policy.units import did_you_mean
-from mitmthrottle.policy.upload import Upload
 from mitmthrottle.policy.when import When
 
 type Loc = tuple[str | int, ...]
 
-_MODELS: dict[str, type[BaseModel]] = {
-    "rules": Rule,
-    "when": When,
-    "then": Then,
-    "rate": RateLimit,
-    "delay": Delay,
-    "client": ClientMatch,
-    "clients": ClientMatch,
-    "defaults": Defaults,
-    "active": Active,
-    "stall": Stall,
-    "cut": Cut,
-    "requests": RequestLimit,
-    "quota": Quota,
-    "stages": Stage,
-    "upload": Upload,
-}
 _EXAMPLES = {
     "version": "version: 1",
     "name": "name: my-policy",
     "rules": "rules: [...]",
     "then": "then: {rate: 128 kbit/s}",
-    "limit": "limit: 128 kbit/s",
-    "after": "after: 256 KiB",
-    "for": "for: 10 s",
-    "free": "free: 500 MiB",
-}
-_HINTS = {
-    ("Then", "per"): "it goes with a rate, as in `rate: {limit: 128 kbit/s, per: client}`",
-    ("Then", "limit"): "did you mean `rate`?",
-    ("Stage", "per"): "it goes with a rate, as in `rate: {limit: 128 kbit/s, per: client}`",
 }
 _HOMES: tuple[tuple[str, type[BaseModel]], ...] = (
     ("when", When),
@@ -85,9 +50,9 @@ def explain_error(error: Any) -> str:
         return _unknown_key(loc)
     if kind == "missing":
         key = str(loc[-1])
-        example = _EXAMPLES.get(key, f"{key}: …")
-        if key == "limit" and "requests" in loc:
-            example = "limit: 10 / min"
+        effect = _effect_at(loc)
+        known = _EXAMPLES if effect is None else effect.missing
+        example = known.get(key, f"{key}: …")
         return f"`{key}` is missing: add `{example}`"
     subject = _subject(loc)
     if kind == "value_error":
@@ -118,18 +83,40 @@ def _subject(loc: Loc) -> str:
     return f"`{names[-1]}`"
 
 
+def _effect_at(loc: Loc) -> Effect | None:
+    """The innermost effect whose mapping this path leads into."""
+    for step in reversed(loc[:-1]):
+        for effect in EFFECTS:
+            if step == effect.key:
+                return effect
+    return None
+
+
 def _model_at(loc: Loc) -> type[BaseModel]:
     """The model whose mapping has the key that ends this path."""
-    for step in reversed(loc[:-1]):
-        if isinstance(step, str) and step in _MODELS:
-            return _MODELS[step]
-    return Policy
+    model: type[BaseModel] = Policy
+    for step in loc[:-1]:
+        for name, field in model.model_fields.items():
+            if step in (name, field.alias):
+                model = model_in(field.annotation) or model
+                break
+    return model
+
+
+def model_in(annotation: Any) -> type[BaseModel] | None:
+    """The model that a field's mappings are of; None: it takes no mapping of known keys."""
+    if isinstance(annotation, TypeAliasType):
+        return model_in(annotation.__value__)
+    if isinstance(annotation, type) and issubclass(annotation, BaseModel):
+        return annotation
+    found = (model_in(each) for each in get_args(annotation))
+    return next((model for model in found if model is not None), None)
 
 
 def _unknown_key(loc: Loc) -> str:
     key, model = str(loc[-1]), _model_at(loc)
     known = keys_of(model)
-    hint = _HINTS.get((model.__name__, key))
+    hint = _hint(model, key)
     if hint:
         return f"unknown key `{key}`: {hint}"
     near = did_you_mean(key, known)
@@ -149,3 +136,9 @@ def _differs(key: str, near: str) -> bool:
 
 def _quoted(home: str) -> str:
     return home if " " in home else f"`{home}`"
+
+
+def _hint(model: type[BaseModel], key: str) -> str | None:
+    """What the effects that stand there say of a key that people write beside them."""
+    table = model.table if issubclass(model, EffectSet) else ()
+    return next((effect.slips[key] for effect in table if key in effect.slips), None)

@@ -17,14 +17,15 @@ from pydantic import (
     model_validator,
 )
 
-from mitmthrottle.policy.clients import ClientMatch
-from mitmthrottle.policy.fields import Host, OneOrManyOf, Strict, name_of_type, parsed
-from mitmthrottle.policy.hosts import HostPattern
-from mitmthrottle.policy.limits import PERS, BurstField, PerField, RateLimit
-from mitmthrottle.policy.printing import print_yaml
-from mitmthrottle.policy.stages import Stage
+from mitmthrottle.policy.conditions import CONDITIONS
+from mitmthrottle.policy.conditions.client import ClientMatch
+from mitmthrottle.policy.effects.rate import PERS, BurstField, PerField, RateLimit
+from mitmthrottle.policy.effects.stages import Stage
+from mitmthrottle.policy.effects.upload import Upload
+from mitmthrottle.policy.language.fields import Host, OneOrManyOf, Strict, name_of_type, parsed
+from mitmthrottle.policy.language.hosts import HostPattern
+from mitmthrottle.policy.language.printing import print_yaml
 from mitmthrottle.policy.then import Then
-from mitmthrottle.policy.upload import Upload
 from mitmthrottle.policy.when import When
 
 
@@ -183,14 +184,14 @@ class Policy(Strict):
             if rule.name in names:
                 raise ValueError(f"two rules are named `{rule.name}`: give each its own name")
             names.add(rule.name)
-            for host in rule.when.host or ():
-                if isinstance(host, str) and host not in self.hosts:
-                    raise ValueError(f"rule `{rule.name}`: no group of `hosts` is named `{host}`")
-            for client in rule.when.client or ():
-                if isinstance(client, str) and client not in self.clients:
-                    raise ValueError(
-                        f"rule `{rule.name}`: no group of `clients` is named `{client}`"
-                    )
+            for condition in CONDITIONS:
+                groups = getattr(self, condition.groups) if condition.groups else {}
+                for value in (condition.groups and getattr(rule.when, condition.key)) or ():
+                    if isinstance(value, str) and value not in groups:
+                        raise ValueError(
+                            f"rule `{rule.name}`: no group of `{condition.groups}` is named "
+                            f"`{value}`"
+                        )
 
     def host_patterns(self, rule: Rule) -> tuple[HostPattern, ...] | None:
         """The host patterns of a rule, groups resolved; None without a host condition."""

@@ -247,6 +247,7 @@ class Throttle:
     def client_disconnected(self, client: Client) -> None:
         if self.engine is not None:
             self.engine.client_gone(client)
+            self.engine.connections.close_all_left_open(client)
             self._pinned.gone(client, self.engine.now())
 
     def server_connected(self, data: ServerConnectionHookData) -> None:
@@ -261,6 +262,10 @@ class Throttle:
             if matched and reader is not None:
                 reader.limit(SMALL_QUEUE_BYTES)
                 engine.connections.reading_little.add(reader)
+
+    def server_disconnected(self, data: ServerConnectionHookData) -> None:
+        if self.engine is not None:
+            self.engine.connections.close_left_open(data.client, data.server)
 
     def next_layer(self, nextlayer: layer.NextLayer) -> None:
         if nextlayer.data_client():

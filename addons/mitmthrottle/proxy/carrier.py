@@ -19,10 +19,9 @@ from mitmproxy.connection import Connection
 from mitmproxy.flow import Flow
 from mitmproxy.proxy import context, layer
 
-from mitmthrottle.policy import Rule
+from mitmthrottle.policy import Block, Rule
 
 from .bodies.body import Body
-from .bodies.plan import Block
 from .bodies.queue import Item, Mark, Tail
 from .connections import Connections
 from .flow_control import PausableReader

@@ -5,7 +5,10 @@ Rule: looked up when needed and never kept alive: connections come and go withou
 
 from __future__ import annotations
 
+import asyncio
+import contextlib
 from collections.abc import Callable
+from functools import partial
 from weakref import WeakSet
 
 from mitmproxy.addons.proxyserver import Proxyserver
@@ -48,7 +51,43 @@ class Connections:
         raw = getattr(transport.writer, "transport", None) if transport else None
         return raw.get_write_buffer_size if raw is not None else lambda: 0
 
+    def close_left_open(self, client: Client, server: Connection) -> None:
+        """Close a server's socket where mitmproxy has not.  To be called in `server_disconnected`.
+
+        mitmproxy passes on what it has read behind a lock; a connection that is cancelled while it
+        waits for that is taken for ended, and its socket stays open for good (see
+        `ConnectionHandler.handle_connection`).  Thirty streams whose client resets are enough.
+        """
+        if handler := self.handler_of(client):
+            _close_left_open(handler, server)
+
+    def close_all_left_open(self, client: Client) -> None:
+        """Likewise its own socket, and those of its servers when mitmproxy has done with them: one
+        that was just being opened is not told as disconnected.  To be called in
+        `client_disconnected`."""
+        handler = self.handler_of(client)
+        if handler is None:
+            return
+        for connection, transport in list(handler.transports.items()):
+            if transport.handler is None or transport.handler.done():
+                _close_left_open(handler, connection)
+            else:
+                transport.handler.add_done_callback(partial(_close_at_end, handler, connection))
+
     def reset_on_close(self, client: Client) -> None:
         """Let the client's TCP connection end with a reset when mitmproxy closes it."""
         if handler := self.handler_of(client):
             block.reset_on_close(handler)
+
+
+def _close_at_end(
+    handler: server.ConnectionHandler, connection: Connection, _: asyncio.Task[None]
+) -> None:
+    _close_left_open(handler, connection)
+
+
+def _close_left_open(handler: server.ConnectionHandler, connection: Connection) -> None:
+    left = handler.transports.pop(connection, None)
+    if left is not None and left.writer is not None and not left.writer.is_closing():
+        with contextlib.suppress(OSError):
+            left.writer.close()

@@ -12,7 +12,7 @@ from collections.abc import Callable
 from mitmproxy import exceptions
 
 from mitmthrottle.policy import Policy, Rule
-from mitmthrottle.policy.units import parse_duration, parse_rate
+from mitmthrottle.policy.language.units import parse_duration, parse_rate
 
 from .engine import Engine
 from .overrides import Override, under, under_policy

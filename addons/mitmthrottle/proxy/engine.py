@@ -20,12 +20,22 @@ from mitmproxy.flow import Flow
 from mitmproxy.proxy import context, layer
 
 from mitmthrottle.pacing import Budget, Quotas, Schedule, Shared, piece_s
-from mitmthrottle.policy import Decider, Decision, Exchange, Policy, Rule, needs_more
+from mitmthrottle.policy import (
+    Block,
+    BodyPart,
+    Decider,
+    Decision,
+    Exchange,
+    Plan,
+    Policy,
+    Rule,
+    needs_more,
+    plan_for,
+)
 from mitmthrottle.store import Address, Down, Store
 
 from . import block
 from .bodies.body import Body
-from .bodies.plan import Block, Part, Plan
 from .bodies.sniffing import Sniffing
 from .bodies.starts import StartLimits
 from .connections import Connections
@@ -85,11 +95,8 @@ class Engine:
         self.policy = policy
         self.seed = policy.seed
         self._decider = Decider(policy)
-        self._uploads = any(rule.then.upload is not None for rule in policy.rules)
-        self._blocks = any(
-            rule.then.block is not None or any(stage.block for stage in rule.then.stages)
-            for rule in policy.rules
-        )
+        self._uploads = any(rule.then.paces_uploads for rule in policy.rules)
+        self._blocks = any(rule.then.may_block for rule in policy.rules)
         if self.store is not None:
             self.store.use(policy.seed, policy.name)
 
@@ -107,7 +114,7 @@ class Engine:
         return not known or any(self._decider.might_match_host(name) for name in known)
 
     def paces_uploads(self) -> bool:
-        """Whether any rule has an `upload`."""
+        """Whether any rule is for the bodies of requests."""
         return self._uploads
 
     @property
@@ -132,10 +139,10 @@ class Engine:
         rule = self._decider.decide_request(exchange).rule
         if rule is None:
             return None
-        then, _ = rule.then.at(exchange.elapsed_s)
-        if then.block is None or then.quota is not None or rule.then.from_ != "policy":
+        said = plan_for("response", rule, exchange.elapsed_s)
+        if said.block is None or said.quota is not None or rule.then.from_ != "policy":
             return None
-        self.answer(flow, rule, then.block)
+        self.answer(flow, rule, said.block)
         return rule
 
     def request_body(self, flow: http.HTTPFlow) -> Body | None:
@@ -144,7 +151,7 @@ class Engine:
             return None
         exchange = exchange_of(flow, self._next_serial(), self.elapsed_s)
         rule = self._decider.decide_upload(upload_of(flow, exchange)).rule
-        if rule is None or rule.then.upload is None:
+        if rule is None or not rule.then.paces_uploads:
             return None
         body = self._body("upload", flow, exchange)
         body.follow(rule)
@@ -169,7 +176,7 @@ class Engine:
         decision = Decision(blocked_by) if blocked_by else self.decide(exchange)
         self.reports.decided(flow, exchange, decision)
         rule = decision.rule
-        undecided = decision.needs_head or decision.size_step is not None
+        undecided = decision.needs_first_bytes or decision.size_step is not None
         replayed = self.connections.handler_of(flow.client_conn) is None
         if replayed or (rule is None and not undecided) or (rule is not None and rule.then.pass_):
             self.reports.passes(flow, exchange, None if replayed else rule, self.version)
@@ -200,8 +207,8 @@ class Engine:
                 seen=seen.seen_bytes,
                 complete=seen.complete,
                 elapsed_s=self.elapsed_s,
-                head=seen.first_bytes,
-                head_is_all=True,
+                first_bytes=seen.first_bytes,
+                first_bytes_complete=True,
             )
             body.exchange = known
             decision = self.decide(known)
@@ -211,7 +218,7 @@ class Engine:
             elif rule is not None:
                 self.reports.marks.begun(flow, rule)
                 body.follow(rule)
-            elif decision.needs_head or decision.size_step is not None:
+            elif decision.needs_first_bytes or decision.size_step is not None:
                 self._sniff(body, decision, flow, streamed=streamed, before=seen)
             self.reports.decided(flow, known, decision)
             if not body.headers_sent:
@@ -219,7 +226,7 @@ class Engine:
 
         body.sniffing = Sniffing(
             decide,
-            holds=decision.needs_head,
+            holds=decision.needs_first_bytes,
             ask_at_bytes=decision.size_step,
             needs_more=partial(
                 needs_more,
@@ -263,7 +270,12 @@ class Engine:
         return self._both_ways("websocket-down", "websocket-up", ctx, exchange, flow)
 
     def _both_ways(
-        self, down: Part, up: Part, ctx: context.Context, exchange: Exchange, flow: Flow | None
+        self,
+        down: BodyPart,
+        up: BodyPart,
+        ctx: context.Context,
+        exchange: Exchange,
+        flow: Flow | None,
     ) -> list[Body]:
         rule = self.decide(exchange).rule
         if rule is None or rule.then.pass_ or self.connections.handler_of(ctx.client) is None:
@@ -281,7 +293,7 @@ class Engine:
             body.follow(rule)
         return bodies
 
-    def _body(self, part: Part, flow: http.HTTPFlow, exchange: Exchange) -> Body:
+    def _body(self, part: BodyPart, flow: http.HTTPFlow, exchange: Exchange) -> Body:
         client_id = flow.client_conn.id
         return Body(self, part, exchange, client_id=client_id, flow=flow, flow_id=flow.id)
 

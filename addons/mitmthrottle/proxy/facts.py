@@ -20,7 +20,7 @@ from mitmproxy.net.http import url
 from mitmproxy.net.http.http1 import expected_http_body_size
 
 from mitmthrottle.policy import Exchange
-from mitmthrottle.policy.outside import shown, text_of
+from mitmthrottle.policy.language.outside import shown, text_of
 
 PAGE_HOST = "throttle.proxy"
 """The name under which the proxy itself answers, with the live page: no rule concerns it."""
@@ -82,7 +82,7 @@ def exchange_of(
         size,
         0,  # seen
         False,  # complete
-        None,  # head
+        None,  # first_bytes
         peername[0] if peername else None,
         shown(credentials[0], LONGEST_USER) if credentials else None,
         status == 101 and request.headers.get("upgrade", "").lower() == "websocket",

@@ -61,6 +61,7 @@ from .pausable_reader import (
     pausable,
     reader_of,
 )
+from .wake import Waker
 
 __all__ = [
     "LARGE_BYTES",
@@ -189,8 +190,8 @@ class PacedHttp2Connection(Http2Connection):
             return self._adjust(event)
         if isinstance(event, http_events.RequestHeaders):
             self._follow_policy()  # goes out before them
-        elif isinstance(event, events.Wakeup):
-            return self._policy_changed()
+        elif isinstance(event, events.Wakeup) and isinstance(event.command, Waker):
+            return self._policy_changed()  # others are mitmproxy's own, to keep connections alive
         elif isinstance(
             event, (http_events.RequestProtocolError, http_events.ResponseProtocolError)
         ):

@@ -18,7 +18,7 @@ import stat
 from collections.abc import Callable
 from pathlib import Path
 
-from mitmthrottle.policy import Fault, Policy, PolicyError, load_policy
+from mitmthrottle.policy import Policy, PolicyError, Problem, load_policy
 from mitmthrottle.policy.load import LARGEST_FILE_BYTES
 
 logger = logging.getLogger(__name__)
@@ -100,7 +100,7 @@ class LiveFile:
         if reason != self._unreadable:
             self._unreadable = reason
             self._content = None  # whatever comes next is news, be it what was there before
-            self._on_bad(PolicyError([Fault(str(self.path), 0, 0, f"cannot be read: {reason}")]))
+            self._on_bad(PolicyError([Problem(str(self.path), 0, 0, f"cannot be read: {reason}")]))
 
 
 def digest(path: Path) -> bytes | None:

@@ -12,7 +12,7 @@ from mitmproxy.flow import Flow
 from mitmproxy.hooks import UpdateHook
 
 from mitmthrottle.policy import Rule
-from mitmthrottle.policy.units import format_duration, format_rate
+from mitmthrottle.policy.language.units import format_duration, format_rate
 
 from .record import Record
 

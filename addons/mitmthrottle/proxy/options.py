@@ -20,7 +20,7 @@ from typing import Any
 from mitmproxy import ctx, exceptions
 from mitmproxy.addonmanager import Loader
 
-from mitmthrottle.policy.units import did_you_mean
+from mitmthrottle.policy.language.units import did_you_mean
 
 logger = logging.getLogger(__name__)
 

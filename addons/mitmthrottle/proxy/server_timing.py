@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from mitmproxy import http
 
-from mitmthrottle.policy.units import format_rate
+from mitmthrottle.policy.language.units import format_rate
 
 from .mark import shown
 from .record import Record

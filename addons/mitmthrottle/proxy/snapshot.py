@@ -169,7 +169,7 @@ def _shares(parts: Iterable[Part]) -> tuple[ShareSnapshot, ...]:
 
 
 def _share(key: tuple[Hashable, ...], parts: list[Part]) -> ShareSnapshot:
-    """`key` is of bodies/plan.py: whose limit, its number, `per`."""
+    """`key` is of bodies/budgets.py: whose limit, its number, `per`."""
     owner, index, per = key
     upload = isinstance(owner, tuple) and owner[1] == "upload"
     limited = all(part.budget.fraction <= 1 for part in parts)

@@ -9,7 +9,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from mitmthrottle.policy.outside import shown
+from mitmthrottle.policy.language.outside import shown
 
 from .answers import MOST_PROCESSES, count, milliseconds
 from .connection import StoreUnavailable

@@ -22,8 +22,8 @@ from mitmproxy import ctx, exceptions
 from mitmproxy.addonmanager import Loader
 
 from mitmthrottle.policy import Rule
-from mitmthrottle.policy.outside import cut
-from mitmthrottle.policy.units import parse_size
+from mitmthrottle.policy.language.outside import cut
+from mitmthrottle.policy.language.units import parse_size
 from mitmthrottle.proxy.observer import EndedBody, Observer
 
 logger = logging.getLogger(__name__)

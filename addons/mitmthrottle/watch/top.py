@@ -19,8 +19,8 @@ from rich.live import Live
 from rich.table import Table
 from rich.text import Text
 
-from mitmthrottle.policy.outside import printable, shown
-from mitmthrottle.policy.units import format_size
+from mitmthrottle.policy.language.outside import printable, shown
+from mitmthrottle.policy.language.units import format_size
 
 from .page.api import ActiveBody, Decided, MemberState, RuleState, ShareState, State, StoreState
 

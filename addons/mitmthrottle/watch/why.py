@@ -12,7 +12,7 @@ from mitmproxy import command, flow, http, tcp
 
 from mitmthrottle.explain import as_text, explain
 from mitmthrottle.policy import FIRST_BYTES, Exchange, Policy
-from mitmthrottle.policy.units import format_duration, format_rate
+from mitmthrottle.policy.language.units import format_duration, format_rate
 from mitmthrottle.proxy.facts import exchange_of
 from mitmthrottle.proxy.mark import METADATA_KEY, shown
 from mitmthrottle.proxy.snapshot import Observed
@@ -94,7 +94,9 @@ def _exchange_of(flow: flow.Flow, policy_started: float | None) -> Exchange | No
         exchange = exchange_of(flow, 0, 0.0)
         body = flow.response.raw_content if flow.response else None
         if body is not None:  # as it was collected, or saved
-            exchange = exchange._replace(head=body[:FIRST_BYTES], seen=len(body), complete=True)
+            exchange = exchange._replace(
+                first_bytes=body[:FIRST_BYTES], seen=len(body), complete=True
+            )
     elif isinstance(flow, tcp.TCPFlow):
         at = flow.timestamp_created
         exchange = _opaque(flow)

@@ -28,13 +28,23 @@ from mitmthrottle.pacing import (
     Shared,
     Timeline,
 )
-from mitmthrottle.policy import Exchange, Rule
+from mitmthrottle.policy import (
+    FREE,
+    NO_LIMITS,
+    Block,
+    BodyPart,
+    Exchange,
+    Limits,
+    Plan,
+    Rule,
+    plan_for,
+)
 
 from ..meter import Meter
 from ..record import BodySnapshot, BodyState, Direction, Record, RecordKind
+from .budgets import Parties, budgets_for, delay_s
+from .budgets import remembered_s as quota_remembered_s
 from .peers import Reader, Wakeup
-from .plan import FREE, NO_LIMITS, Block, Limits, Part, Parties, Plan, budgets_for, delay_s, plan
-from .plan import remembered_s as quota_remembered_s
 from .queue import BodyQueue, Item, Mark, Tail
 from .sniffing import Sniffing
 from .starts import StartLimits, StartPlace
@@ -54,7 +64,7 @@ SMALL_QUEUE_BYTES = 16 * 1024
 LARGE_QUEUE_BYTES = 256 * 1024
 QUEUE_S = 0.05  # at high rates, in seconds of the rate
 
-_KINDS: dict[Part, tuple[RecordKind, Direction]] = {
+_KINDS: dict[BodyPart, tuple[RecordKind, Direction]] = {
     "response": ("response", "down"),
     "upload": ("upload", "up"),
     "relay-down": ("opaque", "down"),
@@ -157,7 +167,7 @@ class Body:
     def __init__(
         self,
         runtime: Runtime,
-        part: Part,
+        part: BodyPart,
         exchange: Exchange,
         *,
         client_id: str,
@@ -614,7 +624,7 @@ class Body:
         self.rule = rule
         runtime = self._runtime
         counted_from = self._began if rule.then.from_ == "response" else runtime.policy_started
-        said = plan(self.part, rule, runtime.now() - counted_from)
+        said = plan_for(self.part, rule, runtime.now() - counted_from)
         self._stage_ends = counted_from + said.until_s
         if first and runtime.refuses(said):
             said = said.refused()
@@ -650,7 +660,7 @@ class Body:
             self._delay_s = delay_s(new, self._runtime.seed, rule, *way, self.exchange.serial)
             if new.starts != old.starts:
                 self._take_line(new, rule)
-        if (new.stalls, new.cut_after_bytes) != (old.stalls, old.cut_after_bytes):
+        if (new.silences, new.cut_after_bytes) != (old.silences, old.cut_after_bytes):
             self._timeline = self._timeline_of(new)
         self._draw_from(new.limits)
         self._limit_reader()
@@ -664,13 +674,14 @@ class Body:
             self._place = self._runtime.starts.join(rule, new.starts, self._parties, self._wake_now)
 
     def _timeline_of(self, new: Plan) -> Timeline | None:
-        """Stalls and a cut are places in the body, counted from its first byte."""
-        if new.stalls is None and new.cut_after_bytes is None:
+        """Silences and a cut are places in the body, counted from its first byte."""
+        if not new.silences and new.cut_after_bytes is None:
             return None
         sent, now = self.sent_bytes, self._runtime.now()
         if self._timeline is not None:
-            return self._timeline.replaced(new.stalls, new.cut_after_bytes, sent, now)
-        return Timeline(new.stalls, new.cut_after_bytes, sent_bytes=sent)
+            return self._timeline.replaced(new.silences, new.cut_after_bytes, sent, now)
+        seed = f"{self._runtime.seed}/{self.exchange.serial}"
+        return Timeline(new.silences, new.cut_after_bytes, sent_bytes=sent, seed=seed)
 
     def _draw_from(self, limits: Limits) -> None:
         """Draw from these budgets; a claim is made when the first bytes want to leave."""

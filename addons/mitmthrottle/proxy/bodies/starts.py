@@ -12,7 +12,7 @@ from typing import Protocol
 from mitmthrottle.pacing import StartChain, StartLimiter
 from mitmthrottle.policy import RequestLimit
 
-from .plan import WIDTHS, Parties
+from .budgets import WIDTHS, Parties
 
 
 class StartPlace(Protocol):

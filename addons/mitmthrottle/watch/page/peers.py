@@ -17,7 +17,7 @@ from typing import Annotated
 from pydantic import AfterValidator, ConfigDict, Field, TypeAdapter, ValidationError
 
 from mitmthrottle.policy import Policy
-from mitmthrottle.policy.outside import printable
+from mitmthrottle.policy.language.outside import printable
 from mitmthrottle.proxy.snapshot import EngineSnapshot, Observed, ShareSnapshot, StoreSnapshot
 from mitmthrottle.store import Names, PeerMessages
 from mitmthrottle.store.peers import EVERY_S

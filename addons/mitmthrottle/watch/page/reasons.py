@@ -9,7 +9,7 @@ from __future__ import annotations
 from dataclasses import replace
 
 from mitmthrottle.policy import Decider, Exchange, WhyNot
-from mitmthrottle.policy.outside import shown
+from mitmthrottle.policy.language.outside import shown
 from mitmthrottle.proxy.snapshot import Snapshot
 
 from .state import Row

@@ -19,9 +19,9 @@ from pathlib import Path
 from mitmproxy import http
 
 from mitmthrottle.policy import Decision, Exchange, Policy, PolicyError, Rule, WhyNot
-from mitmthrottle.policy.devices import device_of
+from mitmthrottle.policy.detect.devices import device_of
 from mitmthrottle.policy.exchange import plain_address
-from mitmthrottle.policy.outside import shown
+from mitmthrottle.policy.language.outside import shown
 from mitmthrottle.proxy.observer import EndedBody, Observer
 from mitmthrottle.proxy.record import BodySnapshot, Record
 
@@ -175,7 +175,7 @@ class PageState(Observer):
         row = self._row(flow.id, exchange)
         row.exchange, row.rule, row.why = exchange, decision.rule, None
         row.undecided = ""
-        if decision.needs_head:
+        if decision.needs_first_bytes:
             row.undecided = "its first bytes will tell"
         elif decision.rule is None and decision.size_step is not None:
             row.undecided = "no rule yet: its size is not known"

@@ -15,9 +15,9 @@ from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 
 from mitmthrottle.policy import Exchange, Rule
+from mitmthrottle.policy.effects.stages import Timeline
 from mitmthrottle.policy.exchange import plain_address
-from mitmthrottle.policy.outside import cut, shown
-from mitmthrottle.policy.stages import Timeline
+from mitmthrottle.policy.language.outside import cut, shown
 from mitmthrottle.proxy.record import BodySnapshot, BodyState
 from mitmthrottle.proxy.snapshot import Snapshot
 
@@ -163,7 +163,7 @@ class View:
             and {
                 "time": refused[0],
                 "faults": [
-                    shown(str(each), LONGEST_FAULT) for each in refused[1].faults[:MOST_LISTED]
+                    shown(str(each), LONGEST_FAULT) for each in refused[1].problems[:MOST_LISTED]
                 ]
                 if reading.trusted
                 else [],

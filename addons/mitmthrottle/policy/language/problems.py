@@ -1,0 +1,36 @@
+"""What is wrong with a policy file, and where.
+
+The one rule: a problem names its place and what would be right; all of them come at once.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from dataclasses import dataclass
+from typing import Literal
+
+
+@dataclass(frozen=True, slots=True, order=True)
+class Problem:
+    """One problem. Lines and columns count from 1; line 0 is the file as a whole.
+
+    A warning is of a policy that can be used, but surely not as its author thinks.
+    """
+
+    file: str
+    line: int
+    column: int
+    message: str
+    severity: Literal["error", "warning"] = "error"
+
+    def __str__(self) -> str:
+        kind = "warning: " if self.severity == "warning" else ""
+        return f"{self.file}:{self.line}:{self.column}: {kind}{self.message}"
+
+
+class PolicyError(ValueError):
+    """A policy that cannot be used; `str()` is one problem a line."""
+
+    def __init__(self, problems: Iterable[Problem]) -> None:
+        self.problems = tuple(problems)
+        super().__init__("\n".join(str(problem) for problem in self.problems))

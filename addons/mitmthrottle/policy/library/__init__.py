@@ -1,0 +1,1 @@
+"""What comes with mitmthrottle: policies, and presets of known tools."""
