@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import dataclasses
 
 import pytest
@@ -140,3 +141,16 @@ def test_nobody_changes_what_was_taken() -> None:
         for what, name in ((now, "engine"), (now.engine, "version"), (now.bodies[0], "sent_bytes")):
             with pytest.raises((AttributeError, dataclasses.FrozenInstanceError)):
                 setattr(what, name, None)
+
+
+def test_a_rule_that_is_as_its_file_says_for_a_time_only() -> None:
+    async def main() -> None:
+        with wire(SLOW) as w:
+            w.addon.disable("photos")
+            w.addon.enable("photos", "10 min")
+            override = w.addon.snapshot().overrides["photos"]
+            assert (override.changed, override.switched_off) == (False, False)
+            assert override.reverts_in_s == pytest.approx(600, abs=30)
+            w.addon.control.stop()
+
+    asyncio.run(main())
