@@ -68,6 +68,6 @@ def test_the_others_of_a_connection_are_woken_though_the_first_has_ended(
         gone.close()
         woken: list[Body] = []
         (held,) = w.engine.active()
-        monkeypatch.setattr(Body, "next_item", woken.append)
+        monkeypatch.setattr(Body, "next_item", lambda body: woken.append(body))
         asyncio.run(Together(parent, [gone, waker]).wake())
         assert woken == [held]
