@@ -7,6 +7,7 @@ import asyncio
 import pytest
 from mitmproxy.proxy import events
 
+from mitmthrottle.proxy.bodies.body import Body
 from mitmthrottle.proxy.mitm.wake import Together, Waker
 
 from .playbook import Wire, wire
@@ -57,14 +58,16 @@ def test_of_two_wake_ups_at_once_one_follows_the_other() -> None:
         assert len(fed) == 2
 
 
-def test_the_others_of_a_connection_are_woken_though_the_first_has_ended() -> None:
+def test_the_others_of_a_connection_are_woken_though_the_first_has_ended(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
     with wire(SLOW) as w:
         waker = held_up(w)
         (parent,) = [upper for upper, _ in waker.route]
         gone = Waker(waker.route[-1][1], w, w.clock)
         gone.close()
-        woken = []
+        woken: list[Body] = []
         (held,) = w.engine.active()
-        held.next_item = lambda: woken.append(held)  # type: ignore[method-assign]  # to see it
+        monkeypatch.setattr(Body, "next_item", lambda body: woken.append(body))
         asyncio.run(Together(parent, [gone, waker]).wake())
         assert woken == [held]

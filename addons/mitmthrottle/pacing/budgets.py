@@ -217,7 +217,7 @@ class Budget:
     @property
     def share_bytes_per_s(self) -> float:
         """What each of those who share may have when all of them are busy."""
-        return self.rate_bytes_per_s / max(1, self.members)
+        return self.rate_bytes_per_s / (self.members or 1)
 
     @property
     def piece_limit_bytes(self) -> float:

@@ -141,7 +141,7 @@ class Throttle:
             return
         try:
             path = find_policy(name)
-            content = live.digest(path)
+            content = policy_file.digest(path)
             policy = load_policy(path)
         except PolicyError as error:
             raise exceptions.OptionsError(str(error)) from None

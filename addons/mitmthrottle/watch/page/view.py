@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import secrets
 import time
-from collections import Counter
+from collections import Counter, defaultdict
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 
@@ -59,6 +59,24 @@ class Reading:
         if self.address is None or address is None:
             return False
         return plain_address(self.address) == plain_address(address)
+
+
+@dataclass(slots=True)
+class _Bodies:
+    """Those under way that have something in common."""
+
+    bodies: int = 0
+    sent_bytes: int = 0
+
+
+def _under_way[K](now: Snapshot, key: Callable[[BodySnapshot], K]) -> defaultdict[K, _Bodies]:
+    """By what each has in common with others."""
+    found: defaultdict[K, _Bodies] = defaultdict(_Bodies)
+    for body in now.bodies:
+        group = found[key(body)]
+        group.bodies += 1
+        group.sent_bytes += body.sent_bytes
+    return found
 
 
 class View:
@@ -176,11 +194,7 @@ class View:
         """What each rule does now, with the samples newer than number `since`."""
         if now.engine is None:
             return []
-        busy, sent = Counter[str](), Counter[str]()
-        for body in now.bodies:
-            if body.rule is not None:
-                busy[body.rule.name] += 1
-                sent[body.rule.name] += body.sent_bytes
+        under_way = _under_way(now, lambda body: body.rule and body.rule.name)
         rules = _rules_of_file(now)
         if len(rules) > MOST_RULES:  # those that have had something to do first
             known = self._page_state.rules
@@ -207,9 +221,9 @@ class View:
                     "switched_off": override is not None and override.switched_off,
                     "changed": override is not None and override.changed,
                     "reverts_in_s": override.reverts_in_s if override is not None else None,
-                    "active": busy[name],
+                    "active": under_way[name].bodies,
                     "matched": tally.matched if tally else 0,
-                    "bytes": (tally.ended_bytes if tally else 0) + sent[name],
+                    "bytes": (tally.ended_bytes if tally else 0) + under_way[name].sent_bytes,
                     **self._sampled(name, since),
                 }
             )
@@ -252,12 +266,10 @@ class View:
         }
 
     def _clients(self, now: Snapshot, reading: Reading) -> list[shape.ClientState]:
-        busy: Counter[tuple[str, str | None]] = Counter()
-        sent: Counter[tuple[str, str | None]] = Counter()
-        for body in now.bodies:
-            key = (plain_address(body.exchange.client_address or ""), body.exchange.user)
-            busy[key] += 1
-            sent[key] += body.sent_bytes
+        under_way = _under_way(
+            now,
+            lambda body: (plain_address(body.exchange.client_address or ""), body.exchange.user),
+        )
         found: list[shape.ClientState] = []
         for key, client in reversed(self._page_state.clients.items()):
             if not reading.may_see(client.address):
@@ -267,10 +279,10 @@ class View:
                     "address": client.address,
                     "user": client.user,
                     "device": self._device_of(client.user_agent),
-                    "active": busy[key],
+                    "active": under_way[key].bodies,
                     "decided": client.decided,
                     "matched": client.matched,
-                    "bytes": client.ended_bytes + sent[key],
+                    "bytes": client.ended_bytes + under_way[key].sent_bytes,
                     "last": client.last,
                 }
             )
