@@ -14,6 +14,7 @@ import json
 import signal
 import sys
 import time
+from datetime import UTC, datetime
 from pathlib import Path
 from types import FrameType
 from typing import Any, NoReturn
@@ -21,7 +22,7 @@ from typing import Any, NoReturn
 import click
 
 from mitmthrottle.compare.options import compare_command
-from mitmthrottle.explain import Moment, as_text, exchange_of_url, explain
+from mitmthrottle.explanation import Moment, as_text, explain
 from mitmthrottle.extras import remedy
 from mitmthrottle.fleet import NotStarted, parse_workers, run_workers, settings, take_workers
 from mitmthrottle.lab.proxy import SCRIPT_PATH
@@ -256,29 +257,28 @@ def explain_command(
     """
     loaded = _load_or_exit(policy)
     try:
-        when = at.unix_time(loaded, time.time()) if at else time.time()
+        when = datetime.fromtimestamp(at.unix_time(loaded, time.time()), UTC) if at else None
     except ValueError as fault:
         raise click.BadParameter(str(fault), param_hint="--at") from None
     request_headers = dict(_header(text) for text in headers)
     if user_agent is not None:
         request_headers["user-agent"] = user_agent
     try:
-        exchange = exchange_of_url(
+        answer = explain(
+            loaded,
             url,
-            request_headers,
-            method=method.upper(),
+            method=method,
+            request_headers=request_headers,
+            client_address=client_ip,
+            user=user,
             status=status,
             content_type=content_type,
             size=size,
-            first_bytes=b"",
-            client_address=client_ip,
-            user=user,
             opaque=opaque,
-            time=when,
+            at=when,
         )
     except ValueError as fault:
         raise click.BadParameter(str(fault), param_hint="URL") from None
-    answer = explain(loaded, exchange)
     click.echo(json.dumps(answer, indent=2, ensure_ascii=False) if as_json else as_text(answer))
 
 

@@ -14,7 +14,7 @@ from mitmthrottle.compare.as_json import as_json
 from mitmthrottle.compare.facts import Comparison, Frame
 from mitmthrottle.compare.film import MAX_PICTURE_BYTES
 from mitmthrottle.compare.layout import MAX_ROWS, waterfall
-from mitmthrottle.compare.report import report
+from mitmthrottle.compare.report import comparison_report
 
 from .made import RULE, SLOWED, comparison, request, run, slowed_run, usual, video
 
@@ -33,7 +33,7 @@ class Tags(HTMLParser):
 
 
 def test_the_slowed_request_is_named_with_its_rule_and_rates() -> None:
-    text = re.sub(r"\s+", " ", report(usual()))
+    text = re.sub(r"\s+", " ", comparison_report(usual()))
     assert f"{RULE} · asked 128 kbit/s, measured 128 kbit/s" in text
     assert "policy.yaml, line 12" in text
     assert "+3.55 s (× 7.45)" in text
@@ -54,7 +54,7 @@ def hostile() -> Comparison:
 
 @pytest.mark.parametrize("made", [usual(), hostile()], ids=["usual", "hostile"])
 def test_no_script_and_nothing_from_outside(made: Comparison) -> None:
-    tags = Tags(report(made)).seen
+    tags = Tags(comparison_report(made)).seen
     assert "img" not in {tag for tag, _ in tags}
     assert "script" not in {tag for tag, _ in tags}
     for tag, attributes in tags:
@@ -71,7 +71,7 @@ def test_no_script_and_nothing_from_outside(made: Comparison) -> None:
 
 def test_queries_stay_out_of_it() -> None:
     secret = request("photo.jpg?token=s3cret")
-    assert "s3cret" not in report(comparison([run()], [slowed_run(requests=(secret,))]))
+    assert "s3cret" not in comparison_report(comparison([run()], [slowed_run(requests=(secret,))]))
 
 
 def test_a_page_of_thousands_gives_a_report_of_bounded_size() -> None:
@@ -82,7 +82,7 @@ def test_a_page_of_thousands_gives_a_report_of_bounded_size() -> None:
         [run(requests=requests, frames=frames, paint_s=50.0)],
         [slowed_run(requests=(*requests[:4999], late), frames=frames, paint_s=55.0)],
     )
-    text = report(made)
+    text = comparison_report(made)
     pictures = text.count("data:image/jpeg")
     assert pictures <= 48
     assert len(text) < TEXT_LIMIT + pictures * MAX_PICTURE_BYTES * 4 / 3
@@ -118,7 +118,7 @@ def test_a_blocked_page_has_a_report_too() -> None:
         first_contentful_paint_s=math.inf, dom_content_loaded_s=math.inf, requests=(), frames=(),
         watched_s=0.2,
     )  # fmt: skip
-    text = report(comparison([run()], [blocked]))
+    text = comparison_report(comparison([run()], [blocked]))
     assert "With the policy: net::ERR_CONNECTION_RESET" in text
     assert "not in time" in text
     assert "only without" in text

@@ -15,6 +15,7 @@ from pathlib import Path
 import pytest
 
 import mitmthrottle.lab.proxy as lab_proxy
+from mitmthrottle import PolicyError, PolicySource
 from mitmthrottle.lab.client import Fetched, client, fetch
 from mitmthrottle.lab.origin import Origin, running_origin
 from mitmthrottle.lab.proxy import ProxyDied, ProxyNotStarted, RunningProxy, running_proxy
@@ -81,6 +82,67 @@ def test_a_proxy_that_does_not_start_says_why() -> None:
         running_proxy(None, options=["--mode", "no-such-mode"]),
     ):
         pass
+
+
+RULE = {"name": "photos", "when": {"host": "cdn.test"}, "then": {"rate": "128 kbit/s"}}
+TEXT = "version: 1\nname: of-text\nrules:\n  - then: {rate: 128 kbit/s}\n"
+
+
+@pytest.mark.parametrize(
+    ("source", "said"),
+    [
+        ({"name": "of-a-mapping", "rules": [RULE]}, "of-a-mapping, 1 rule"),
+        (TEXT, "of-text, 1 rule"),
+        ("twitter-2021", "twitter-2021, 2 rules"),
+    ],
+)
+def test_a_policy_may_be_data_text_or_a_name(source: PolicySource, said: str) -> None:
+    with running_proxy(source) as throttle:
+        assert said in throttle.log()
+        assert throttle.policy_path.is_file()
+        folder = throttle.confdir.parent
+    assert not folder.exists()
+
+
+def test_a_policy_of_data_is_in_force_and_can_be_edited(origin: Origin) -> None:
+    """Blocked, so that what is in force is told by a status and not by a time."""
+    blocked = {"rules": [{"name": "all", "when": {"host": "twitter.com"}, "then": {"block": 451}}]}
+    with running_proxy(blocked, upstream_ca=origin.ca_path, resolve=origin.resolve) as throttle:
+        assert get(throttle, "https://twitter.com/photo.jpg").status == 451
+        assert get(throttle, "https://pbs.twimg.com/photo.jpg").status == 200
+        throttle.policy_path.write_text(throttle.policy_path.read_text().replace("451", "429"))
+        deadline = time.monotonic() + 10
+        while (status := get(throttle, "https://twitter.com/photo.jpg").status) == 451:
+            assert time.monotonic() < deadline
+        assert status == 429
+
+
+@pytest.mark.parametrize("source", [{"rules": [{"when": {}}]}, "no-such-policy", Path("no.yaml")])
+def test_a_broken_policy_is_told_before_anything_starts(
+    source: PolicySource, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(subprocess, "Popen", None)
+    with pytest.raises(PolicyError), running_proxy(source):
+        pass
+
+
+@pytest.mark.parametrize("policy", [None, "twitter-2021"])
+def test_a_program_is_led_through_the_proxy_and_trusts_it(
+    origin: Origin, policy: str | None, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Python's own client, which is told nothing but its environment."""
+    monkeypatch.setenv("no_proxy", "twitter.com")  # a developer's own would lead around it
+    script = (
+        "import urllib.request\n"
+        "with urllib.request.urlopen('https://twitter.com/photo.jpg', timeout=20) as answer:\n"
+        "    print(len(answer.read()))"
+    )
+    with running_proxy(policy, upstream_ca=origin.ca_path, resolve=origin.resolve) as proxy:
+        done = subprocess.run(
+            [sys.executable, "-c", script],
+            env={**os.environ, **proxy.env()}, capture_output=True, text=True, check=False,
+        )  # fmt: skip
+    assert done.stdout.strip() == str(len(media("photo.jpg"))), done.stderr
 
 
 def test_a_route_that_is_none_is_refused() -> None:

@@ -10,7 +10,7 @@ from typing import Any, get_args
 
 import pytest
 
-from mitmthrottle.explain import explain
+from mitmthrottle.explanation import explain_exchange
 from mitmthrottle.policy import (
     CONDITIONS,
     EFFECTS,
@@ -50,7 +50,7 @@ def rule(then: str) -> Rule:
 
 
 def explained(then: str) -> dict[str, Any]:
-    answer = explain(policy(f"{{then: {then}}}"), Exchange("a.test"))["effects"]
+    answer = explain_exchange(policy(f"{{then: {then}}}"), Exchange("a.test"))["effects"]
     assert answer is not None
     return json.loads(json.dumps(answer))
 
@@ -182,7 +182,7 @@ def test_a_condition_is_named_in_the_schema_and_in_the_docs(condition: Condition
 def test_a_condition_is_bound_and_says_why_it_does_not_hold(condition: Condition) -> None:
     made = policy(f"{{name: r, when: {condition.example}, then: {{rate: 1 Mbit/s}}}}")
     assert getattr(made.rules[0].when, condition.key) is not None
-    answers = [explain(made, exchange) for exchange in OTHER]
+    answers = [explain_exchange(made, exchange) for exchange in OTHER]
     why = [each["why_not"][0] for each in answers if each["rule"] is None]
     assert why
     assert {each["condition"] for each in why} == {condition.key}

@@ -127,7 +127,7 @@ rules:
 # What check and explain say, the schema, and a body on a fake clock.
 SCRIPT = """
 import json, sys
-from mitmthrottle.explain import explain, as_text
+from mitmthrottle.explanation import explain_exchange, as_text
 from mitmthrottle.policy import *
 from mitmthrottle.policy.jsonschema import schema
 from tests.proxy.playbook import wire
@@ -156,7 +156,7 @@ out = {
     "in a stage": problems("{stages: [{for: 1 s, dialup: 56}]}"),
     "no cover": problems("{dialup: 56}", more="  - {when: {odd: true}, then: {dialup: 28}}\\n"),
     "yaml": parse_policy(policy.to_yaml()) == policy,
-    "odd": as_text(explain(policy, Exchange("a.slow.example", path="/ab"))),
+    "odd": as_text(explain_exchange(policy, Exchange("a.slow.example", path="/ab"))),
     "even": explain(policy, Exchange("a.slow.example", path="/a")),
     "schema": [made["Then"]["properties"]["dialup"], made["Stage"]["properties"]["dialup"],
                made["When"]["properties"]["odd"]],

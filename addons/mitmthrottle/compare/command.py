@@ -15,7 +15,7 @@ from rich.console import Console
 
 from mitmthrottle.compare.as_json import as_json
 from mitmthrottle.compare.facts import CompareFailed, Plan
-from mitmthrottle.compare.report import report
+from mitmthrottle.compare.report import comparison_report
 from mitmthrottle.compare.series import Stopped, compare
 from mitmthrottle.compare.terminal import show, watching
 from mitmthrottle.lab.chromium import NoChromium
@@ -46,7 +46,7 @@ def run(console: Console, plan: Plan, html: Path, for_programs: bool) -> int:
         console.print("stopped; nothing was written", highlight=False)
         return 128 + int(stopped.args[0])
     show(console, comparison)
-    _write(html, report(comparison))
+    _write(html, comparison_report(comparison))
     console.print(f"report: {html}", highlight=False, markup=False, soft_wrap=True)
     if for_programs:
         print(json.dumps(as_json(comparison), indent=1, ensure_ascii=False))

@@ -147,18 +147,26 @@ class Plan:
 
 @dataclass(frozen=True, slots=True)
 class Comparison:
-    """All runs of a plan, in the order in which they were made."""
+    """A page, visited with and without a policy: what `compare_page` answers.
+
+    Times are in seconds since the browser was told to open the page.
+    """
 
     plan: Plan
+    """what was compared, and how often"""
     policy_name: str
+    """as the policy says it"""
     policy_text: str
+    """of its file"""
     browser: str
     """Chromium's version"""
     started: float
     """Unix time"""
     runs: tuple[Run, ...]
+    """in the order in which they were made"""
 
     def of(self, variant: Variant) -> tuple[Run, ...]:
+        """The runs `without` or `with` the policy."""
         return tuple(run for run in self.runs if run.variant == variant)
 
 

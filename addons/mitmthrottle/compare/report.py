@@ -22,8 +22,11 @@ _HERE = Path(__file__).parent
 _MAX_POLICY_CHARS = 20_000
 
 
-def report(comparison: Comparison) -> str:
-    """The HTML text."""
+def comparison_report(comparison: Comparison) -> str:
+    """A report as one HTML text that needs nothing else: film strips, figures, what was slowed.
+
+    Needs `mitmthrottle[compare]`.
+    """
     environment = Environment(
         loader=FileSystemLoader(_HERE),
         autoescape=True,

@@ -45,9 +45,10 @@ class Seen:
 
 @dataclass(frozen=True, slots=True)
 class Origin:
-    """What one needs to know of a running origin."""
+    """An HTTPS origin that is running: what `running_origin` gives."""
 
     hosts: tuple[str, ...]
+    """names that its certificate is for"""
     port: int
     """of HTTPS, on 127.0.0.1"""
     plain_port: int
@@ -65,10 +66,11 @@ class Origin:
 
 @contextlib.contextmanager
 def running_origin(hosts: Sequence[str], *, h2: bool = True) -> Iterator[Origin]:
-    """Serve `site` for these host names (wildcards allowed) until the block ends.
+    """Serve photos, videos and pages under these host names (wildcards allowed) until the block
+    ends: over HTTPS and HTTP, on loopback, with the certificate of an authority of its own.
 
-    `h2=False` offers HTTP/1.1 only. Raises OSError if no port can be had, and RuntimeError
-    if the server does not stop.
+    `h2=False` offers HTTP/1.1 only. Needs `mitmthrottle[lab]`. Raises ValueError without a host
+    name, OSError if no port can be had, and RuntimeError if the server does not stop.
 
         with running_origin(["example.org", "img.example.org"]) as origin:
             context = ssl.create_default_context(cafile=origin.ca_path)

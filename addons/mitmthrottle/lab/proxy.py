@@ -10,13 +10,18 @@ from __future__ import annotations
 
 import contextlib
 import os
+import signal
 import subprocess
 import sys
 import tempfile
 import time
 from collections.abc import Iterator, Mapping, Sequence
+from contextlib import AbstractContextManager
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any, overload
+
+from mitmthrottle.source import PolicySource, policy_file
 
 SCRIPT_PATH = Path(__file__).parents[1] / "script.py"
 """What `mitmdump -s` loads. Found by its place: importing it would import mitmproxy here."""
@@ -28,15 +33,15 @@ _TAIL_LINES = 20
 
 
 class ProxyFailed(RuntimeError):
-    """What `running_proxy` raises."""
+    """A proxy that cannot be used: it did not start (`ProxyNotStarted`) or died (`ProxyDied`)."""
 
 
 class ProxyNotStarted(ProxyFailed):
-    """mitmdump ended, or did not listen in time; the message ends with its last lines."""
+    """The proxy ended, or did not listen in time; the message ends with its last lines."""
 
 
 class ProxyDied(ProxyFailed):
-    """mitmdump ended within the block, and not in order; the message ends with its last lines."""
+    """The proxy ended within the block, and not in order; the message ends with its last lines."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -44,13 +49,17 @@ class RunningProxy:
     """A proxy that accepts connections."""
 
     port: int
+    """that it listens on"""
     pid: int
+    """of its process"""
     log_path: Path
+    """file that it prints to"""
     confdir: Path
     """mitmproxy's own folder, made for this run"""
 
     @property
     def url(self) -> str:
+        """What a client is to be told, as `http://127.0.0.1:40123`."""
         return f"http://127.0.0.1:{self.port}"
 
     @property
@@ -67,39 +76,97 @@ class RunningProxy:
         """What the proxy has printed so far."""
         return self.log_path.read_text(errors="replace")
 
+    def env(self) -> dict[str, str]:
+        """Variables that lead a program through the proxy and make it trust its authority: curl,
+        git, Python's ssl, requests and httpx, Node.js and Go read them. Add them to the program's
+        environment: `subprocess.run(command, env={**os.environ, **throttle.env()})`.
 
-@contextlib.contextmanager
+        Programs that are told so trust no other authority meanwhile, and no host is excepted.
+        """
+        authority = str(self.ca_path)
+        proxies = {"http_proxy": self.url, "https_proxy": self.url, "no_proxy": ""}
+        return {
+            **proxies,
+            **{name.upper(): value for name, value in proxies.items()},
+            "SSL_CERT_FILE": authority,
+            "REQUESTS_CA_BUNDLE": authority,
+            "CURL_CA_BUNDLE": authority,
+            "GIT_SSL_CAINFO": authority,
+            "NODE_EXTRA_CA_CERTS": authority,
+            "NODE_USE_ENV_PROXY": "1",
+        }
+
+
+@dataclass(frozen=True, slots=True)
+class Throttle(RunningProxy):
+    """A proxy that throttles as its policy says, for as long as the block of `running_proxy` lasts.
+
+    `url`, `ca_path` and `env()` are what a client needs.
+    """
+
+    policy_path: Path
+    """the policy's file; a new version takes over within a second, for what is under way too"""
+
+
+@overload
 def running_proxy(
-    policy: Path | str | None,
+    policy: None,
     *,
     options: Sequence[str] = (),
     upstream_ca: Path | None = None,
     resolve: Mapping[str, tuple[str, int]] | None = None,
     listen_host: str = "127.0.0.1",
-) -> Iterator[RunningProxy]:
-    """Run mitmdump with a policy until the block ends.
+) -> AbstractContextManager[RunningProxy]: ...
 
-    `policy` is a file or a shipped policy's name; None runs mitmdump without the throttle.
+
+@overload
+def running_proxy(
+    policy: PolicySource,
+    *,
+    options: Sequence[str] = (),
+    upstream_ca: Path | None = None,
+    resolve: Mapping[str, tuple[str, int]] | None = None,
+    listen_host: str = "127.0.0.1",
+) -> AbstractContextManager[Throttle]: ...
+
+
+@contextlib.contextmanager
+def running_proxy(
+    policy: PolicySource | None,
+    *,
+    options: Sequence[str] = (),
+    upstream_ca: Path | None = None,
+    resolve: Mapping[str, tuple[str, int]] | None = None,
+    listen_host: str = "127.0.0.1",
+) -> Iterator[Any]:
+    """Run a throttling proxy until the block ends: mitmdump in a process of its own.
+
+    `policy` is what `load_policy` takes: a path, the name of a shipped policy, YAML text, a
+    mapping. None runs mitmdump without the throttle, for comparison.
     `options` are more of mitmdump's own (`["--set", "http2=false"]`). `upstream_ca` is the
-    authority to trust towards origins. `resolve` sends hosts elsewhere: `{"twitter.com":
+    authority (PEM) to trust towards origins. `resolve` sends hosts elsewhere: `{"twitter.com":
     ("127.0.0.1", 8443)}`, with a port in the key (`"twitter.com:80"`) for that port only,
-    `*` for every host; the origin's SNI and Host stay what they were.
+    `*` for every host; the origin's SNI and Host stay what they were. `listen_host` is the address
+    to listen on; the system chooses the port.
 
-    As with `mitmthrottle run`, what no rule matches is passed on as it comes, unless `options`
-    say otherwise of `stream_large_bodies`; bare, mitmdump collects each body.
+    When the block begins, the port accepts connections and the policy is in force. What no rule
+    matches is passed on as it comes, as with `mitmthrottle run`, unless `options` say otherwise of
+    `stream_large_bodies`; without a policy, mitmdump collects each body. The proxy ends with the
+    block, and with this process, however that ends; its temporary folder goes with it.
 
-    Raises ProxyNotStarted; and ProxyDied at the end of the block, if the proxy has ended with
-    another status than 0 meanwhile. An exception of the block itself gets that as a note.
+    Raises PolicyError and TypeError as `load_policy` does; ProxyNotStarted; and ProxyDied at the
+    end of the block, if the proxy has ended with another status than 0 meanwhile. An exception of
+    the block itself gets that as a note.
 
     A test suite can ask whether its page bears a slow network:
 
         with (
             running_origin(["twitter.com", "pbs.twimg.com"]) as origin,
             running_proxy("twitter-2021", upstream_ca=origin.ca_path,
-                          resolve=origin.resolve) as proxy,
+                          resolve=origin.resolve) as throttle,
         ):
-            trust = ssl.create_default_context(cafile=proxy.ca_path)
-            with httpx.Client(proxy=proxy.url, verify=trust) as phone:
+            trust = ssl.create_default_context(cafile=throttle.ca_path)
+            with httpx.Client(proxy=throttle.url, verify=trust) as phone:
                 phone.get("https://pbs.twimg.com/photo.jpg", headers={"user-agent": IPHONE})
     """
     with tempfile.TemporaryDirectory(prefix="mitmthrottle-proxy-") as folder:
@@ -115,8 +182,9 @@ def running_proxy(
             arguments += ["-s", str(_HERE / "resolve.py")]
             for name, (address, port) in resolve.items():
                 arguments += ["--set", f"lab_resolve={name}={address}:{port}"]
-        if policy is not None:
-            arguments += ["-s", str(SCRIPT_PATH), "--set", f"throttle_policy={policy}"]
+        policy_path = None if policy is None else policy_file(policy, Path(folder))
+        if policy_path is not None:
+            arguments += ["-s", str(SCRIPT_PATH), "--set", f"throttle_policy={policy_path}"]
             if not _is_set("throttle_listen", options):
                 # Proxies that run at the same time would quarrel over the page's port.
                 arguments += ["--set", "throttle_listen="]
@@ -134,7 +202,10 @@ def running_proxy(
         try:
             port = _wait_for_port(process, ready, log_path)
             try:
-                yield RunningProxy(port, process.pid, log_path, confdir)
+                if policy_path is None:
+                    yield RunningProxy(port, process.pid, log_path, confdir)
+                else:
+                    yield Throttle(port, process.pid, log_path, confdir, policy_path)
             except BaseException as error:
                 if died := _death(process, log_path):
                     error.add_note(died)
@@ -164,11 +235,17 @@ def _wait_for_port(process: subprocess.Popen[bytes], ready: Path, log_path: Path
 
 
 def _death(process: subprocess.Popen[bytes], log_path: Path) -> str:
-    """What to say of a proxy that has ended by itself; nothing while it runs, or if it was asked
-    to end."""
-    if process.poll() in (None, 0):
+    """End it, and say what there is to say of one that had ended by itself; nothing if it ran, or
+    had been asked to end."""
+    status = process.poll()
+    if status is None:
+        # One that was killed a moment ago may not be gone yet; its status tells it afterwards.
+        forced = _end(process)
+        by_signal = process.returncode < 0 and process.returncode != -signal.SIGTERM
+        status = process.returncode if by_signal and not forced else 0
+    if status == 0:
         return ""
-    return _with_last_lines(f"the proxy ended with {_shown(process.returncode)}", log_path)
+    return _with_last_lines(f"the proxy ended with {_shown(status)}", log_path)
 
 
 def _shown(status: int) -> str:
@@ -180,7 +257,8 @@ def _with_last_lines(reason: str, log_path: Path) -> str:
     return "\n".join([f"{reason}; its last lines:", *tail])
 
 
-def _end(process: subprocess.Popen[bytes]) -> None:
+def _end(process: subprocess.Popen[bytes]) -> bool:
+    """End it in order; True: it had to be killed."""
     process.terminate()
     if process.stdin is not None:
         process.stdin.close()
@@ -189,3 +267,5 @@ def _end(process: subprocess.Popen[bytes]) -> None:
     except subprocess.TimeoutExpired:
         process.kill()
         process.wait()
+        return True
+    return False

@@ -10,7 +10,7 @@ from typing import Any
 
 from mitmproxy import command, flow, http, tcp
 
-from mitmthrottle.explain import as_text, explain
+from mitmthrottle.explanation import as_text, explain_exchange
 from mitmthrottle.policy import FIRST_BYTES, Exchange, Policy
 from mitmthrottle.policy.language.units import format_duration, format_rate
 from mitmthrottle.proxy.facts import exchange_of
@@ -45,7 +45,7 @@ def why(flow: flow.Flow, policy: Policy | None, policy_started: float | None) ->
     exchange = _exchange_of(flow, policy_started)
     if exchange is None:
         return f"a {type(flow).__name__} is never slowed"
-    answer = explain(policy, exchange)
+    answer = explain_exchange(policy, exchange)
     if answer["rule"] != _record(flow).get("rule"):
         lines.append(LEFT_ALONE if not lines else "by now the policy would do something else:")
     lines.append(as_text(answer))

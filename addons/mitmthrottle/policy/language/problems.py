@@ -12,15 +12,19 @@ from typing import Literal
 
 @dataclass(frozen=True, slots=True, order=True)
 class Problem:
-    """One problem. Lines and columns count from 1; line 0 is the file as a whole.
+    """What is wrong at one place of a policy; `str()` is `file:line:column: message`.
 
     A warning is of a policy that can be used, but surely not as its author thinks.
     """
 
     file: str
+    """its path; `policy` for text and mappings"""
     line: int
+    """from 1; 0: the file as a whole"""
     column: int
+    """from 1"""
     message: str
+    """what is wrong, and what would be right"""
     severity: Literal["error", "warning"] = "error"
 
     def __str__(self) -> str:
@@ -29,7 +33,7 @@ class Problem:
 
 
 class PolicyError(ValueError):
-    """A policy that cannot be used; `str()` is one problem a line."""
+    """A policy that cannot be used; `str()` is one problem a line, and `problems` has them all."""
 
     def __init__(self, problems: Iterable[Problem]) -> None:
         self.problems = tuple(problems)

@@ -8,6 +8,8 @@ stable once shipped, and quantities are in SI units.
 from __future__ import annotations
 
 import re
+import time
+from collections.abc import Mapping
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 from typing import Any, TypedDict
@@ -16,6 +18,7 @@ from urllib.parse import urlsplit
 from mitmthrottle.policy import Decider, Exchange, Policy
 from mitmthrottle.policy.conditions.active import DaySpan
 from mitmthrottle.policy.language.zones import parse_moment, wall_clock
+from mitmthrottle.source import PolicySource, load_policy
 
 _CLOCK = re.compile(r"\s*(?:(?P<day>[A-Za-z]+)\s+)?(?P<hour>[0-9]{1,2}):(?P<minute>[0-9]{2})\s*")
 
@@ -28,6 +31,7 @@ class WhyNotAnswer(TypedDict):
 
     rule: str
     condition: str | None
+    """its key in `when`; `order`: a rule before it has matched"""
     reason: str
 
 
@@ -36,8 +40,8 @@ type Effects = dict[str, Any]
 effect says of itself (policy/effects/), in SI units."""
 
 
-class Answer(TypedDict):
-    """The JSON of `explain`."""
+class Explanation(TypedDict):
+    """What `explain` answers, and the JSON of `mitmthrottle explain --json`."""
 
     rule: str | None
     """the matching rule's name; null: the response is left alone"""
@@ -48,7 +52,9 @@ class Answer(TypedDict):
     opaque: bool
     """whether the question was about a connection that cannot be opened"""
     effects: Effects | None
+    """what the rule does: `text`, as the policy would say it, and its figures in SI units"""
     why_not: list[WhyNotAnswer]
+    """each other rule, with the condition that failed and why"""
 
 
 @dataclass(frozen=True, slots=True)
@@ -144,7 +150,66 @@ def exchange_of_url(url: str, headers: dict[str, str], **facts: Any) -> Exchange
     )
 
 
-def explain(policy: Policy, exchange: Exchange) -> Answer:
+def explain(
+    policy: PolicySource,
+    url: str,
+    *,
+    method: str = "GET",
+    request_headers: Mapping[str, str] | None = None,
+    client_address: str | None = None,
+    user: str | None = None,
+    status: int = 200,
+    content_type: str | None = None,
+    size: int | None = None,
+    opaque: bool = False,
+    at: datetime | str | None = None,
+) -> Explanation:
+    """What a policy does with the response to a request for `url`, and why. Nothing is fetched.
+
+    `policy` is what `load_policy` takes. `request_headers` have their names in any case.
+    `client_address` is the client's IP address, `user` who authenticated at the proxy. `status`,
+    `content_type` (the Content-Type header) and `size` (bytes of the body) are the response's;
+    where the type does not tell what the body is, the extension of the URL does. `opaque`: the
+    connection cannot be opened, so that only host, port and client are known. `at` is the moment
+    of the response: with its zone, or `"mon 10:00"` by the clock of the policy's zone; if none is
+    given it is now.
+
+    Raises PolicyError for a policy that cannot be used, and ValueError for a URL that is not http,
+    https, ws or wss and for an `at` that is no time.
+
+        >>> explain("twitter-2021", "https://example.org/")["rule"] is None
+        True
+    """
+    loaded = load_policy(policy)
+    return explain_exchange(
+        loaded,
+        exchange_of_url(
+            url,
+            dict(request_headers or {}),
+            method=method.upper(),
+            status=status,
+            content_type=content_type,
+            size=size,
+            first_bytes=b"",
+            client_address=client_address,
+            user=user,
+            opaque=opaque,
+            time=_unix_time(at, loaded),
+        ),
+    )
+
+
+def _unix_time(at: datetime | str | None, policy: Policy) -> float:
+    if at is None:
+        return time.time()
+    if isinstance(at, str):
+        return Moment.parse(at).unix_time(policy, time.time())
+    if at.tzinfo is None:
+        raise ValueError(f"{at!r} has no zone: give it one, as datetime.now(UTC) has")
+    return at.timestamp()
+
+
+def explain_exchange(policy: Policy, exchange: Exchange) -> Explanation:
     """Which rule matches and what it does, and of each other rule why it does not."""
     decision = Decider(policy).explain(exchange)
     return {
@@ -160,7 +225,7 @@ def explain(policy: Policy, exchange: Exchange) -> Answer:
     }
 
 
-def as_text(answer: Answer) -> str:
+def as_text(answer: Explanation) -> str:
     """The same for people: a line on what happens, then a line for each other rule."""
     if answer["effects"] is None:
         lines = ["no rule matches: left alone"]
