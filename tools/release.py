@@ -1,4 +1,4 @@
-"""What a release needs: that its tag, pyproject.toml, CITATION.cff and CHANGELOG.md say one version.
+"""What a release needs: tag, pyproject.toml, CITATION.cff and CHANGELOG.md say one version.
 
     python tools/release.py --check v0.1.0     says what does not agree (status 1)
     python tools/release.py --notes v0.1.0     prints that version's part of CHANGELOG.md
@@ -27,8 +27,7 @@ def notes(changelog: str) -> dict[str, str]:
     found = list(_HEADING.finditer(changelog))
     ends = [each.start() for each in found[1:]] + [len(changelog)]
     return {
-        each[1]: changelog[each.end() : end].strip()
-        for each, end in zip(found, ends, strict=True)
+        each[1]: changelog[each.end() : end].strip() for each, end in zip(found, ends, strict=True)
     }
 
 
