@@ -1,7 +1,7 @@
 """Which versions mitmthrottle says that it works with, read from pyproject.toml.
 
     python tools/versions.py --pythons            3.12 3.13 3.14
-    python tools/versions.py --oldest-mitmproxy   12.2.0
+    python tools/versions.py --oldest-mitmproxy   12.2.1
 
 Rule: pyproject.toml is the one place that says it; .ci/run tries what it says.
 """
