@@ -5,6 +5,7 @@ from mitmthrottle.proxy.destinations import Destinations
 from mitmthrottle.proxy.options import checked
 from mitmthrottle.proxy.pauses import ShortPauses
 from mitmthrottle.proxy.proxy_protocol import ProxyProtocol
+from mitmthrottle.proxy.service_manager import ServiceManager
 
 name = "mitmthrottle"
 throttle = Throttle()
@@ -17,6 +18,7 @@ globals().update(
             throttle,
             *watch.addons(throttle),
             ShortPauses(),
+            ServiceManager(),
         )
     )
 )

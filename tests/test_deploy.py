@@ -121,10 +121,10 @@ def test_the_page_of_a_pod_is_not_for_everybody() -> None:
     assert page["from"]
 
 
-def settings() -> dict[str, list[str]]:
-    """The unit's lines by their names."""
+def settings(path: Path = UNIT) -> dict[str, list[str]]:
+    """A unit's lines by their names."""
     found: dict[str, list[str]] = {}
-    for line in UNIT.read_text().splitlines():
+    for line in path.read_text().splitlines():
         if line and line[0] not in "#[":
             name, _, value = line.partition("=")
             found.setdefault(name, []).append(value)
@@ -142,6 +142,28 @@ def test_the_unit_starts_what_exists() -> None:
     environment = " ".join(settings()["Environment"])
     for name in re.findall(r"\$\{?([A-Z]+)", start):
         assert f"{name}=" in environment
+
+
+def test_the_unit_is_started_when_the_proxy_says_so_and_ended_when_it_says_nothing() -> None:
+    assert settings()["Type"] == ["notify"]
+    assert int(settings()["WatchdogSec"][0]) >= 10
+
+
+def test_the_routers_files_agree() -> None:
+    """That they work is shown on a machine: tests/e2e/test_router.py."""
+    folder = DEPLOY / "router"
+    rules = (folder / "redirect.nft").read_text()
+    found = settings(folder / "router.conf")
+    (load,) = found["ExecStartPost"]
+    assert load.split()[-1] == "/etc/mitmthrottle/redirect.nft"
+    assert found["ExecStopPost"] == found["ExecStop"]
+    assert "delete table inet mitmthrottle" in found["ExecStopPost"][0]
+    assert "table inet mitmthrottle {" in rules
+    (options,) = re.findall(r"^OPTIONS=(.*)$", (folder / "environment").read_text(), re.MULTILINE)
+    assert "--listen-port 8080 " in options
+    assert "throttle_listen=0.0.0.0:8089 " in options
+    assert "redirect to :8080" in rules
+    assert 'iifname != { "lo", $lan } tcp dport { 8080, 8089 } drop' in rules
 
 
 def test_the_unit_is_confined() -> None:

@@ -34,7 +34,8 @@ def run(script: str, *options: str) -> subprocess.CompletedProcess[str]:
 def test_what_is_public() -> None:
     """A new name is a promise: it is added here as well, on purpose."""
     assert mitmthrottle.__all__ == [
-        *("CompareFailed", "Comparison", "Explanation", "Origin", "Policy", "PolicyError"),
+        *("CompareFailed", "Comparison", "Explanation", "Observer", "Origin", "Policy"),
+        "PolicyError",
         *(
             "PolicySource",
             "Problem",
@@ -44,7 +45,7 @@ def test_what_is_public() -> None:
             "Record",
             "RunningProxy",
         ),
-        *("Throttle", "Watcher", "compare_page", "comparison_report", "explain", "load_policy"),
+        *("Throttle", "compare_page", "comparison_report", "explain", "load_policy"),
         *("running_origin", "running_proxy"),
     ]
 

@@ -31,7 +31,7 @@ SECTIONS = {
     "A page with and without a policy": (
         *("compare_page", "Comparison", "comparison_report", "CompareFailed"),
     ),
-    "Addons of mitmproxy that look on": ("Watcher", "Record"),
+    "Addons of mitmproxy that look on": ("Observer", "Record"),
 }
 """Every public name, in the order in which a reader needs them."""
 

@@ -69,8 +69,8 @@ def _patched() -> Iterator[None]:
     from mitmthrottle.policy import parse_policy
     from mitmthrottle.proxy.engine import Engine
     from mitmthrottle.proxy.mark import Marks
+    from mitmthrottle.proxy.observer import Observers
     from mitmthrottle.proxy.patch import Patch
-    from mitmthrottle.proxy.watcher import Watchers
 
     class StoppedClock:
         """Most of these tests have no event loop, and nothing of theirs is ever due."""
@@ -91,7 +91,7 @@ def _patched() -> Iterator[None]:
             raise AssertionError(f"{waker} is paced, and no rule is for its host")
 
     policy = parse_policy(text, "suite.yaml")
-    patch = Patch(Engine(policy, Proxyserver(), StoppedClock(), Watchers(), Marks()))
+    patch = Patch(Engine(policy, Proxyserver(), StoppedClock(), Observers(), Marks()))
     patch.install()
     try:
         yield

@@ -25,14 +25,15 @@ if TYPE_CHECKING:
         running_proxy,
     )
     from mitmthrottle.policy import Policy, PolicyError, Problem
+    from mitmthrottle.proxy.observer import Observer
     from mitmthrottle.proxy.record import Record
-    from mitmthrottle.proxy.watcher import Watcher
     from mitmthrottle.source import PolicySource, load_policy
 
 __all__ = [
     "CompareFailed",
     "Comparison",
     "Explanation",
+    "Observer",
     "Origin",
     "Policy",
     "PolicyError",
@@ -44,7 +45,6 @@ __all__ = [
     "Record",
     "RunningProxy",
     "Throttle",
-    "Watcher",
     "compare_page",
     "comparison_report",
     "explain",
@@ -65,7 +65,7 @@ _MODULES = {
     ),
     "policy": ("Policy", "PolicyError", "Problem"),
     "proxy.record": ("Record",),
-    "proxy.watcher": ("Watcher",),
+    "proxy.observer": ("Observer",),
     "source": ("PolicySource", "load_policy"),
 }
 """Where each public name is. Above, the same for type checkers, which import nothing."""

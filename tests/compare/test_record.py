@@ -9,7 +9,7 @@ from typing import Any
 from mitmthrottle.compare.record import assign, read_record
 from mitmthrottle.policy import Exchange, parse_policy
 from mitmthrottle.proxy.record import Record
-from mitmthrottle.watch.record_line import line_of
+from mitmthrottle.watch.log import line_of
 
 from .made import request
 

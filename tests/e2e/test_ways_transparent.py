@@ -7,7 +7,6 @@ All names share the origin's two addresses, so nothing but the name can tell the
 from __future__ import annotations
 
 import os
-import re
 import subprocess
 import sys
 import time
@@ -149,17 +148,6 @@ def test_a_pinned_client_works_from_its_second_try_on_at_the_rate_of_the_name(
         rate = size / (total - first)
         figures.add(f"transparent, pinned {address}: photo at (asked 32000)", rate, "B/s")
         assert rate == pytest.approx(2 * RATE, rel=0.02)
-
-
-def test_the_rules_of_the_documentation_load(lab: Lab) -> None:
-    text = (Path(__file__).parents[2] / "docs/transparent.md").read_text()
-    (rules,) = re.findall(r"```nft\n(.*?)```", text, re.DOTALL)
-    with netns.inside(lab.net.router):
-        done = subprocess.run(
-            ["nft", "--check", "-f", "-"], input=rules, capture_output=True, text=True, check=False
-        )
-    assert done.stderr == ""
-    assert done.returncode == 0
 
 
 def test_chromium_without_a_proxy_setting(lab: Lab, figures: Figures, artifacts: Path) -> None:

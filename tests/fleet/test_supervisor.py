@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 import signal
+import socket
 import subprocess
 import sys
 import time
@@ -149,3 +151,34 @@ def test_questions_are_passed_on(start: Callable[..., Fleet]) -> None:
     fleet.wait_for_line("[worker 1] busy with nothing")
     fleet.wait_for_line("[worker 2] busy with nothing")
     assert fleet.stop() == 0
+
+
+def test_a_service_manager_hears_of_the_whole(
+    start: Callable[..., Fleet], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """From the supervisor, once a worker accepts connections and for as long as one does."""
+    with socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM) as there:
+        there.bind(str(tmp_path / "notify"))
+        there.settimeout(WITHIN_S)
+        monkeypatch.setenv("NOTIFY_SOCKET", str(tmp_path / "notify"))
+        monkeypatch.setenv("WATCHDOG_USEC", "60000")
+        fleet = start()
+        assert there.recv(100) == b"READY=1"
+        assert "worker 1 of 2 listens" in fleet.log()
+        assert there.recv(100) == b"WATCHDOG=1"
+        fleet.wait_for_line("worker 2 of 2 listens")
+        for _, pid, _ in fleet.starts():
+            assert b"NOTIFY_SOCKET=" not in Path(f"/proc/{pid}/environ").read_bytes()
+        for number in ("1", "2"):
+            (fleet.folder / number).write_text("fail")
+        for _, pid, _ in fleet.starts():
+            os.kill(pid, signal.SIGKILL)
+        fleet.wait_for_line("[supervisor] worker 2 ended with SIGKILL")
+        fleet.wait_for_line("[supervisor] worker 1 ended with SIGKILL")
+        there.setblocking(False)
+        with contextlib.suppress(BlockingIOError):
+            while there.recv(100):
+                pass
+        there.settimeout(0.3)
+        with pytest.raises(TimeoutError):
+            there.recv(100)

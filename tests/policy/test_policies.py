@@ -131,15 +131,30 @@ def test_operators_tiers() -> None:
 
 
 def test_study_hours() -> None:
+    stays = "text of what can be looked into stays as it is"
+
     def at(text: str, host: str = "www.youtube.com", kind: str = "video/mp4") -> str | None:
         time = datetime.fromisoformat(text).astimezone().timestamp()  # by this machine's clock
         return rule("study-hours", Exchange(host, status=200, content_type=kind, time=time))
 
     assert at("2021-03-10T10:00") == "distractions crawl on school days"
-    assert at("2021-03-10T16:00") is None
-    assert at("2021-03-13T10:00") is None
-    assert at("2021-03-10T10:00", kind="text/html") is None
+    assert at("2021-03-10T16:00") == stays
+    assert at("2021-03-13T10:00") == stays
+    assert at("2021-03-10T10:00", kind="text/html") == stays
     assert at("2021-03-10T10:00", "upload.wikimedia.org") == "lessons stay as they are"
+
+
+def test_study_hours_of_apps_that_cannot_be_looked_into() -> None:
+    def at(text: str, host: str) -> str | None:
+        time = datetime.fromisoformat(text).astimezone().timestamp()
+        return rule("study-hours", Exchange(host, opaque=True, time=time))
+
+    crawl = "apps that cannot be looked into crawl on school days"
+    assert at("2021-03-10T10:00", "rr1---sn-abc.googlevideo.com") == crawl
+    assert at("2021-03-10T16:00", "rr1---sn-abc.googlevideo.com") is None
+    assert at("2021-03-13T10:00", "rr1---sn-abc.googlevideo.com") is None
+    assert at("2021-03-10T10:00", "cdn.khanacademy.org") == "lessons stay as they are"
+    assert at("2021-03-10T10:00", "example.org") is None
 
 
 def test_a_household() -> None:

@@ -214,7 +214,7 @@ def wire(policy: str) -> Iterator[Wire]:
         addon._path = addon.marks.path = Path("policy.yaml")
         addon._running = True
         addon.control.policy = parsed
-        addon.engine = Engine(parsed, proxyserver, clock, addon.watchers, addon.marks)
+        addon.engine = Engine(parsed, proxyserver, clock, addon.observers, addon.marks)
         patch = Patch(addon.engine)
         patch.install()
         try:

@@ -8,6 +8,9 @@ from collections.abc import Callable
 import pytest
 from wsproto.events import BytesMessage
 
+from mitmthrottle.proxy.observer import Observer
+from mitmthrottle.proxy.record import BodySnapshot
+
 from .playbook import wire
 from .test_http_stream import BODY, GET, HEAD_20K, SLOW, with_effect
 from .test_websocket import Talk, content
@@ -26,13 +29,14 @@ PARTS = [
     ("proxy.reports", "Reports", "began"),
     ("proxy.mark", "Marks", "begun"),
     ("proxy.mark", "Marks", "ended"),
-    ("proxy.watcher", "Watchers", "began"),
-    ("proxy.watcher", "Watchers", "ended"),
+    ("proxy.observer", "Observers", "began"),
+    ("proxy.observer", "Observers", "ended"),
     ("proxy.wake", "Waker", "at"),
     ("proxy.wake", "Waker", "close"),
     ("proxy.meter", "Meter", "passed"),
     ("proxy.bodies.body", "Body", "begin"),
     ("proxy.bodies.body", "Body", "follow"),
+    ("proxy.bodies.body", "Body", "snapshot"),
     ("proxy.bodies.body", "Body", "record"),
     ("proxy.bodies.body", "Body", "_next_item"),
     ("proxy.bodies.body", "Body", "_may_send"),
@@ -48,6 +52,13 @@ PARTS = [
     ("pacing.schedule", "Schedule", "withdraw"),
     ("pacing.timeline", "Timeline", "room_bytes"),
 ]
+
+
+class ToldOfBeginnings(Observer):
+    """Where nobody wants to be told, nothing is made to be told."""
+
+    def began(self, body: BodySnapshot) -> None:
+        pass
 
 
 def raising_once(monkeypatch: pytest.MonkeyPatch, module: str, owner: str, name: str) -> list[str]:
@@ -74,6 +85,7 @@ def test_a_response_comes_whole_and_the_next_is_paced(
     if name == "refuses":
         effect += ", quota: {free: 1 kB}"
     with wire(with_effect(effect)) as w:
+        w.addon.observe(ToldOfBeginnings())
         raised = raising_once(monkeypatch, module, owner, name)
         w.request(GET)
         w.respond(HEAD_20K)
@@ -86,7 +98,7 @@ def test_a_response_comes_whole_and_the_next_is_paced(
         w.pass_time(10.0)  # a timer that nobody stopped runs out
         assert w.nothing_left()
         if raised:
-            faults = sum(w.addon.watchers.faults.values())
+            faults = sum(w.addon.observers.faults.values())
             assert w.engine.reports.counts["failed"] + faults >= 1
         before = len(w.received())
         w.request(GET)

@@ -21,8 +21,9 @@ from mitmthrottle.proxy import guard
 from mitmthrottle.proxy.addon import Throttle
 from mitmthrottle.proxy.bodies.body import Body
 from mitmthrottle.proxy.flow_control import PacedHttp2Connection
+from mitmthrottle.proxy.observer import EndedBody, Observer
+from mitmthrottle.proxy.record import BodySnapshot
 from mitmthrottle.proxy.wake import Waker
-from mitmthrottle.proxy.watcher import EndedBody, Watcher
 
 _differences = functools.cache(guard.differences)
 
@@ -68,18 +69,29 @@ class Begun:
     body: weakref.ref[object]
 
 
-class Seen(Watcher):
+class Seen(Observer):
     """Keeps what is told, as a log would."""
 
     wants_unmatched = True
 
-    def __init__(self, now: Any) -> None:
+    def __init__(self, now: Any, throttle: Throttle) -> None:
         self.begun: list[Begun] = []
         self.ends: list[Ended] = []
         self.failures: list[str] = []
         self._now = now
+        self._throttle = throttle
 
-    def began(self, body: Body) -> None:
+    def _owner(self, told: BodySnapshot) -> Body:
+        """Whom that is a snapshot of."""
+        assert self._throttle.engine is not None
+        (body,) = (
+            each
+            for each in self._throttle.engine.active()
+            if (each.flow_id, each.kind, each.direction) == told.key
+        )
+        return body
+
+    def began(self, body: BodySnapshot) -> None:
         self.begun.append(
             Begun(
                 body.kind,
@@ -90,7 +102,7 @@ class Seen(Watcher):
                 body.exchange.port,
                 body.rule.name if body.rule else None,
                 self._now(),
-                weakref.ref(body),
+                weakref.ref(self._owner(body)),
             )
         )
 
@@ -131,7 +143,7 @@ def take_out(throttle: Throttle) -> None:
 
 def tell_all(throttle: Throttle) -> None:
     """What waits to be told is told now."""
-    throttle.watchers.catch_up()
+    throttle.observers.catch_up()
 
 
 def effective(throttle: Throttle) -> Policy | None:

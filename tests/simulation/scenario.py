@@ -220,8 +220,8 @@ class World:
         if self.throttled:
             self.throttle = Throttle()
             self.master.addons.add(self.throttle)
-            self.seen = probe.Seen(self.now)
-            self.throttle.watch(self.seen)
+            self.seen = probe.Seen(self.now, self.throttle)
+            self.throttle.observe(self.seen)
         if not self.meddler_first:
             self.master.addons.add(meddler)
         self.master.options.update(**self.options)

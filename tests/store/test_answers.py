@@ -9,9 +9,9 @@ from unittest.mock import Mock
 import pytest
 
 from mitmthrottle.pacing import Answer, Demand, SharedQuota
-from mitmthrottle.store import Address, Store, tell
+from mitmthrottle.store import Address, Store, exchange_status
 from mitmthrottle.store.answers import count, fraction, milliseconds
-from mitmthrottle.store.link import Away
+from mitmthrottle.store.connection import StoreUnavailable
 
 from .test_store import made, until
 
@@ -21,7 +21,7 @@ NONSENSE = ["nan", "inf", "-inf", "-5", "1e300", "", "a", "\x1b[2J", None, [], b
 @pytest.mark.parametrize("text", NONSENSE)
 def test_what_is_no_number_is_no_answer(text: object) -> None:
     for parse in (fraction, milliseconds, lambda each: count(each, 100)):
-        with pytest.raises(Away, match="it has answered"):
+        with pytest.raises(StoreUnavailable, match="it has answered"):
             parse(text)
 
 
@@ -29,9 +29,9 @@ def test_numbers_are_read() -> None:
     assert [fraction(text) for text in ("0", "0.25", "1", "1.0000000001")] == [0, 0.25, 1, 1]
     assert milliseconds("1500.5") == 1500.5
     assert count("7", 7) == 7
-    with pytest.raises(Away):
+    with pytest.raises(StoreUnavailable):
         count("8", 7)
-    with pytest.raises(Away):
+    with pytest.raises(StoreUnavailable):
         fraction("1.01")
 
 
@@ -53,7 +53,7 @@ def test_parts_are_taken_in_whole_or_not_at_all(
             taken_in.append(told)
 
         part = Mock(key="all")
-        monkeypatch.setattr(store.link, "run", run)
+        monkeypatch.setattr(store.connection, "run", run)
         monkeypatch.setattr(store.parts, "due", lambda now, most: [(part, Demand(1, 0, 0.5, 0.5))])
         monkeypatch.setattr(store.parts, "unanswered", lambda part: None)
         monkeypatch.setattr(store.parts, "answered", answered)
@@ -61,7 +61,7 @@ def test_parts_are_taken_in_whole_or_not_at_all(
         if text == "0.25":
             assert not await store.sharing.tell()
         else:
-            with pytest.raises(Away):
+            with pytest.raises(StoreUnavailable):
                 await store.sharing.tell()
             assert store.parts.processes == 2
         return taken_in
@@ -80,7 +80,7 @@ def test_the_store_is_away_while_it_talks_nonsense_and_then_back(
         async def run(script: str, keys: Any, arguments: Any) -> list[object]:
             return [*answer[0], *["0.5", "0.5", "2"] * (len(keys) - 1)]
 
-        monkeypatch.setattr(store.link, "run", run)
+        monkeypatch.setattr(store.connection, "run", run)
         store.start()
         await until(lambda: store.away is not None)
         assert store.away is not None
@@ -101,7 +101,7 @@ def test_a_quota_is_the_proxys_own_meanwhile(text: object, monkeypatch: pytest.M
         async def run(script: str, keys: Any, arguments: Any) -> object:
             return text
 
-        monkeypatch.setattr(store.link, "run", run)
+        monkeypatch.setattr(store.connection, "run", run)
         quota = store.quota("all", 1000, 60.0)
         assert isinstance(quota, SharedQuota)
         await store._quotas._tell(quota)
@@ -122,8 +122,8 @@ def test_what_others_say_of_themselves_does_no_harm(
         async def run(script: str, keys: Any, arguments: Any) -> object:
             return answer
 
-        monkeypatch.setattr(store.link, "run", run)
-        heard = await tell(store, "{}", listen=True)
-        assert heard is None or heard.said == ()
+        monkeypatch.setattr(store.connection, "run", run)
+        heard = await exchange_status(store, "{}", listen=True)
+        assert heard is None or heard.messages == ()
 
     asyncio.run(main())

@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 
 from mitmthrottle.pacing import Parts
-from mitmthrottle.store.link import Away
+from mitmthrottle.store.connection import StoreUnavailable
 from mitmthrottle.store.starts import SharedLine
 
 
@@ -25,7 +25,7 @@ class FakeStore:
     def __post_init__(self) -> None:
         self.parts = Parts()
         self.parts.processes = 4
-        self.link = self
+        self.connection = self
 
     async def run(
         self, script: str, keys: list[str], arguments: list[Any]
@@ -33,10 +33,10 @@ class FakeStore:
         self.asked.append(int(arguments[2]))
         await asyncio.sleep(0)
         if not self.answers:
-            raise Away("gone")
+            raise StoreUnavailable("gone")
         return (*self.answers.pop(0), 0.0)
 
-    def missed(self, error: Away) -> None:
+    def missed(self, error: StoreUnavailable) -> None:
         self.away = str(error)
 
 

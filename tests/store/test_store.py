@@ -10,7 +10,7 @@ import pytest
 from mitmthrottle.pacing import Parts, Shared
 from mitmthrottle.store import Address, Store
 from mitmthrottle.store import store as module
-from mitmthrottle.store.link import Away
+from mitmthrottle.store.connection import StoreUnavailable
 
 
 def until(condition: Callable[[], bool]) -> asyncio.Future[None]:
@@ -62,7 +62,11 @@ def test_a_fault_while_waiting_does_not_end_the_calls(
 def test_one_refused_connection_is_no_outage_and_two_are(monkeypatch: pytest.MonkeyPatch) -> None:
     async def main() -> None:
         store = made(monkeypatch)
-        answers = [Away("closed", at_once=True), None, *2 * [Away("closed", at_once=True)]]
+        answers = [
+            StoreUnavailable("closed", at_once=True),
+            None,
+            *2 * [StoreUnavailable("closed", at_once=True)],
+        ]
         seen = []
 
         async def tell() -> bool:

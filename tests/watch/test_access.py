@@ -6,7 +6,7 @@ from dataclasses import replace
 
 import pytest
 
-from mitmthrottle.watch.access import (
+from mitmthrottle.watch.page.access import (
     DEFAULT_WRITERS,
     TOKEN_HEADER,
     Access,

@@ -16,8 +16,7 @@ from mitmproxy import exceptions
 from mitmproxy.test import taddons, tflow
 
 from mitmthrottle.proxy.facts import exchange_of
-from mitmthrottle.watch.log import MOST_WAITING_BYTES, WRITE_EVERY_S, Log
-from mitmthrottle.watch.record_line import line_of
+from mitmthrottle.watch.log import MOST_WAITING_BYTES, WRITE_EVERY_S, Log, line_of
 
 from .records import record, rule
 

@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from mitmthrottle.watch.log_file import LogFile
+from mitmthrottle.watch.log import LogFile
 
 
 def test_it_is_for_its_owner_only(tmp_path: Path) -> None:

@@ -8,8 +8,7 @@ from prometheus_client.parser import text_string_to_metric_families
 from mitmthrottle.policy import PolicyError
 from mitmthrottle.proxy.addon import Throttle
 from mitmthrottle.watch.log import Log
-from mitmthrottle.watch.metrics import Metrics
-from mitmthrottle.watch.metrics_ended import MOST_RULES
+from mitmthrottle.watch.metrics import MOST_RULES, Metrics
 from tests.proxy.playbook import wire
 from tests.proxy.test_http_stream import BODY, GET, HEAD_20K, SLOW
 
@@ -92,7 +91,7 @@ def test_nothing_of_a_client_is_told() -> None:
 def test_what_is_so_now() -> None:
     with wire(SLOW) as w:
         metrics = Metrics(w.addon, Log())
-        w.addon.watch(metrics)
+        w.addon.observe(metrics)
         w.engine.version = "0123456789ab"
         w.request(GET.replace("slow", "other"))
         w.respond(HEAD_20K)
@@ -118,8 +117,8 @@ def test_what_is_so_now() -> None:
 def test_what_has_just_ended_is_counted_before_it_is_told() -> None:
     with wire(SLOW) as w:
         metrics = Metrics(w.addon, Log())
-        w.addon.watch(metrics)
-        w.addon.watchers.tell_later(lambda delay_s, tell: None)
+        w.addon.observe(metrics)
+        w.addon.observers.tell_later(lambda delay_s, tell: None)
         w.request(GET)
         w.respond(HEAD_20K)
         w.respond(BODY)
@@ -132,11 +131,11 @@ def test_reloads_and_errors_are_counted() -> None:
     with wire(SLOW) as w:
         log = Log()
         metrics = Metrics(w.addon, log)
-        w.addon.watch(metrics)
+        w.addon.observe(metrics)
         w.addon._reloaded(w.addon.control.policy)
         w.addon._broken(PolicyError(()))
         w.addon.disable("photos")  # no reload
-        w.addon.watchers.faults["Broken.began"] = 2
+        w.addon.observers.faults["Broken.began"] = 2
         log.lost = 7
         metrics.failed("something")
         found = samples(metrics)

@@ -8,7 +8,7 @@ import re
 import pytest
 
 from mitmthrottle.policy import Policy, parse_policy
-from mitmthrottle.watch.pac import pac, parse_proxy
+from mitmthrottle.watch.page.pac import pac, parse_proxy
 
 
 def policy(*hosts: str, name: str = "p") -> Policy:

@@ -11,9 +11,9 @@ import httpx
 import pytest
 from mitmproxy.test import taddons, tflow, tutils
 
-from mitmthrottle.watch.access import TOKEN_HEADER
-from mitmthrottle.watch.page import Page
-from mitmthrottle.watch.server import Address
+from mitmthrottle.watch.page.access import TOKEN_HEADER
+from mitmthrottle.watch.page.addon import Page
+from mitmthrottle.watch.page.server import Address
 
 from ..proxy.playbook import Wire, wire
 
@@ -247,7 +247,7 @@ def test_other_hosts_are_left_alone() -> None:
 
 def test_what_has_just_ended_is_shown() -> None:
     with page_of() as (connection, page):
-        connection.addon.watchers.tell_later(lambda delay_s, tell: None)
+        connection.addon.observers.tell_later(lambda delay_s, tell: None)
         connection.request("GET http://photos.example/ HTTP/1.1\nHost: photos.example\n\n")
         connection.respond("HTTP/1.1 200 OK\nContent-Length: 2\n\nok")
         (row,) = ask(page, "/api/state").json()["decisions"]
@@ -275,7 +275,7 @@ def test_health_is_told_by_any_name(path: str, host: str) -> None:
 def test_what_the_store_or_a_file_says_can_always_be_told(opened: str) -> None:
     """Half a surrogate pair is no UTF-8, and no reason for an error."""
     with page_of() as (connection, page):
-        connection.addon.watchers.failed("a\udcffb\ud800c\x1b[2J" + "d" * 1_000_000)
+        connection.addon.observers.failed("a\udcffb\ud800c\x1b[2J" + "d" * 1_000_000)
         answer = ask(page, "/api/state", client=opened)
         assert answer.status_code == 200
         (failure,) = answer.json()["failures"]

@@ -18,9 +18,9 @@ from mitmproxy.connection import Server
 from mitmproxy.test import taddons
 
 from mitmthrottle.proxy.listeners import Listeners
-from mitmthrottle.watch import server
-from mitmthrottle.watch.page import Page
-from mitmthrottle.watch.server import (
+from mitmthrottle.watch.page import server
+from mitmthrottle.watch.page.addon import Page
+from mitmthrottle.watch.page.server import (
     MOST_CONNECTIONS,
     MOST_OF_AN_ADDRESS,
     Address,

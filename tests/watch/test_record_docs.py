@@ -13,10 +13,8 @@ from mitmproxy.test import taddons
 
 from mitmthrottle.proxy.addon import Throttle
 from mitmthrottle.proxy.mark import METADATA_KEY
-from mitmthrottle.watch.log import Log
-from mitmthrottle.watch.metrics import Metrics
-from mitmthrottle.watch.metrics_ended import MOST_RULES
-from mitmthrottle.watch.record_line import line_of
+from mitmthrottle.watch.log import Log, line_of
+from mitmthrottle.watch.metrics import MOST_RULES, Metrics
 from mitmthrottle.watch.why import why
 from tests.proxy.playbook import wire
 from tests.proxy.test_http_stream import BODY, GET, HEAD_20K, SLOW, with_effect
@@ -87,11 +85,12 @@ def test_every_metric_and_its_labels_are_told() -> None:
     }
     with wire(SLOW) as w:
         metrics = Metrics(w.addon, Log())
-        w.addon.watch(metrics)
+        w.addon.observe(metrics)
         for kind in ("response", "upload"):
             metrics.ended(record(kind=kind))
         w.request(GET)
         w.respond(HEAD_20K)
+        metrics.exposition()  # as whoever reads them does
         families = list(metrics.registry.collect())
     made = {}
     for family in families:

@@ -13,12 +13,12 @@ from mitmproxy.test import tflow
 
 from mitmthrottle.policy import Decision, Exchange, PolicyError, parse_policy
 from mitmthrottle.policy.language.problems import Problem
-from mitmthrottle.watch import state as kept
-from mitmthrottle.watch.members_seen import Members
-from mitmthrottle.watch.state import Live
-from mitmthrottle.watch.state_json import State
-from mitmthrottle.watch.state_samples import KEPT, JustEnded, Samples
-from mitmthrottle.watch.state_view import Reading, View
+from mitmthrottle.watch.page import state as kept
+from mitmthrottle.watch.page.api import State
+from mitmthrottle.watch.page.peers import Peers
+from mitmthrottle.watch.page.samples import KEPT, JustEnded, Samples
+from mitmthrottle.watch.page.state import PageState
+from mitmthrottle.watch.page.view import Reading, View
 
 from ..proxy.playbook import Wire, wire
 from .records import record, rule
@@ -52,41 +52,41 @@ class Seen:
     """A connection, and what is seen of it."""
 
     wire: Wire
-    live: Live
+    page_state: PageState
     samples: Samples
     view: View
     unix_time: float = 1000.0
 
     def get(self, url: str, response: str | bytes) -> None:
         host = url.split("/")[2]
-        self.live.asked(host)
+        self.page_state.asked(host)
         self.wire.request(f"GET {url} HTTP/1.1\nHost: {host}\nUser-Agent: a phone\n\n")
         self.wire.respond(response)
 
     def sample(self) -> None:
-        ended, self.live.just_ended = self.live.just_ended, JustEnded()
-        totals = {name: tally.ended_bytes for name, tally in self.live.rules.items()}
-        self.samples.take(self.wire.clock.time, self.wire.engine.active(), totals, ended)
+        ended, self.page_state.just_ended = self.page_state.just_ended, JustEnded()
+        totals = {name: tally.ended_bytes for name, tally in self.page_state.rules.items()}
+        bodies = self.wire.addon.snapshot().bodies
+        self.samples.take(self.wire.clock.time, bodies, totals, ended)
 
     def state(self, reading: Reading = TRUSTED) -> State:
-        return self.view.state(reading)
+        return self.view.state(self.wire.addon.snapshot(), reading)
 
 
 @contextmanager
 def seen(policy: str = POLICY) -> Iterator[Seen]:
     with wire(policy) as connection:
-        live, samples = Live(), Samples()
-        connection.addon.watch(live)
-        members = Members(connection.addon, live, samples, lambda: "here:8080")
+        page_state, samples = PageState(), Samples()
+        connection.addon.observe(page_state)
+        peers = Peers(connection.addon, page_state, samples, lambda: "here:8080")
         view = View(
-            connection.addon,
-            live,
+            page_state,
             samples,
             lambda: ["127.0.0.1:8080"],
             lambda agent: None,
-            members,
+            peers,
         )
-        yield Seen(connection, live, samples, view)
+        yield Seen(connection, page_state, samples, view)
 
 
 def test_a_photo_from_its_decision_to_its_end() -> None:
@@ -149,9 +149,9 @@ def test_only_newer_samples_where_the_reader_knows_the_others() -> None:
         last = see.state()["samples"]["last"]
         assert last == 3
         assert len(see.state()["rules"][0]["measured"]) == 3
-        newer = see.view.state(Reading("127.0.0.1", True, None, None, since=2))
+        newer = see.state(Reading("127.0.0.1", True, None, None, since=2))
         assert len(newer["rules"][0]["measured"]) == 1
-        none = see.view.state(Reading("127.0.0.1", True, None, None, since=99))
+        none = see.state(Reading("127.0.0.1", True, None, None, since=99))
         assert none["rules"][0]["measured"] == []
 
 
@@ -179,7 +179,7 @@ def test_what_short_responses_might_have_had_is_asked_too() -> None:
 
 def test_why_not_in_a_sentence() -> None:
     with seen() as see:
-        see.live.looked_at()
+        see.page_state.looked_at()
         see.get("http://photos.example/a.html", TEXT)
         see.get("http://elsewhere.example/", TEXT)
         see.get("http://free.example/", TEXT)
@@ -195,28 +195,28 @@ def test_why_not_in_a_sentence() -> None:
 
 def test_unmatched_hosts_cost_nothing_while_nobody_looks() -> None:
     now = [0.0]
-    live = Live(lambda: now[0])
-    assert not live.wants_unmatched
-    live.looked_at()
-    assert live.wants_unmatched
+    page_state = PageState(lambda: now[0])
+    assert not page_state.wants_unmatched
+    page_state.looked_at()
+    assert page_state.wants_unmatched
     now[0] = kept.LOOKED_AT_S + 1
-    live.tick()
-    assert not live.wants_unmatched
+    page_state.tick()
+    assert not page_state.wants_unmatched
 
 
 def test_being_looked_at_costs_a_bounded_number_of_unmatched_responses() -> None:
-    live = Live(lambda: 0.0)
-    live.looked_at()
+    page_state = PageState(lambda: 0.0)
+    page_state.looked_at()
     for tick in (1, 2):
         taken = 0
-        while live.wants_unmatched:
-            live.decided(tflow.tflow(), Exchange(host="other.example"), Decision(None))
+        while page_state.wants_unmatched:
+            page_state.decided(tflow.tflow(), Exchange(host="other.example"), Decision(None))
             taken += 1
         assert taken == kept.MOST_UNMATCHED
-        assert len(live.rows) == tick * taken
-        live.looked_at()  # looking more often does not take more
-        assert not live.wants_unmatched
-        live.tick()
+        assert len(page_state.rows) == tick * taken
+        page_state.looked_at()  # looking more often does not take more
+        assert not page_state.wants_unmatched
+        page_state.tick()
 
 
 def test_what_a_rule_does_now() -> None:
@@ -238,7 +238,7 @@ def test_what_a_rule_does_now() -> None:
 
 def test_a_rule_that_is_switched_off_stays_in_the_list() -> None:
     with seen() as see:
-        see.live.looked_at()
+        see.page_state.looked_at()
         see.wire.addon.control.disable("photos", "")
         photos = see.state()["rules"][0]
         assert photos["switched_off"]
@@ -257,12 +257,12 @@ def test_a_rule_that_is_switched_off_stays_in_the_list() -> None:
 
 def test_nobody_sees_the_traffic_of_another_client() -> None:
     with seen() as see:
-        see.live.looked_at()
+        see.page_state.looked_at()
         see.get("http://photos.example/secret.jpg", PHOTO.replace("\n", "\r\n").encode() + b"1")
-        see.live.distrusted("secret.example")
-        see.live.failed("GET secret.example/secret")
-        see.live.policy_refused(PolicyError([Problem("/secret/p.yaml", 1, 1, "secret")]))
-        see.live.policy_in_force(see.wire.engine.policy, None, 0)
+        see.page_state.distrusted("secret.example")
+        see.page_state.failed("GET secret.example/secret")
+        see.page_state.policy_refused(PolicyError([Problem("/secret/p.yaml", 1, 1, "secret")]))
+        see.page_state.policy_in_force(see.wire.engine.policy, None, 0)
         for reading in (TRUSTED, SAME):
             assert see.state(reading)["active"][0]["path"] == "/secret.jpg"
         other = see.state(OTHER)
@@ -283,7 +283,9 @@ def test_nobody_sees_the_traffic_of_another_client() -> None:
 
 def test_a_refused_version_is_told_until_a_good_one_comes() -> None:
     with seen() as see:
-        see.live.policy_refused(PolicyError([Problem("p.yaml", 5, 34, "unknown key `contnet`")]))
+        see.page_state.policy_refused(
+            PolicyError([Problem("p.yaml", 5, 34, "unknown key `contnet`")])
+        )
         policy = see.state()["policy"]
         assert policy is not None
         assert policy["refused"] is not None
@@ -292,7 +294,7 @@ def test_a_refused_version_is_told_until_a_good_one_comes() -> None:
         policy = see.state()["policy"]
         assert policy is not None
         assert policy["refused"] is not None
-        see.live.policy_in_force(see.wire.engine.policy, None, 1)
+        see.page_state.policy_in_force(see.wire.engine.policy, None, 1)
         policy = see.state()["policy"]
         assert policy is not None
         assert policy["refused"] is None
@@ -304,7 +306,7 @@ def test_why_nothing_is_slowed() -> None:
         assert hint is not None
         assert hint["kind"] == "no-traffic"
         assert "127.0.0.1:8080" in hint["text"]
-        see.live.distrusted("photos.example")
+        see.page_state.distrusted("photos.example")
         assert see.state()["hint"]["kind"] == "untrusted"  # type: ignore[index]  # it is there
         see.get("http://elsewhere.example/", TEXT)
         assert see.state()["hint"]["kind"] == "other-hosts"  # type: ignore[index]
@@ -316,22 +318,22 @@ def test_why_nothing_is_slowed() -> None:
 
 
 def test_everything_is_bounded() -> None:
-    live = Live()
+    page_state = PageState()
     policy = parse_policy(POLICY, "p.yaml")
     for number in range(2000):
         exchange = Exchange(
             f"h{number}.example", client_address=f"10.0.{number // 256}.{number % 256}"
         )
-        live.asked(exchange.host)
-        live.distrusted(exchange.host)
-        live.failed(exchange.host)
-        live.decided(tflow.tflow(), exchange, Decision(policy.rules[0]))
-    assert live.requests == live.matched == live.failed_count == 2000
-    assert len(live.rows) == kept.MOST_ROWS
-    assert len(live.clients) == kept.MOST_CLIENTS
-    assert len(live.hosts) == len(live.untrusting) == kept.MOST_HOSTS
-    assert len(live.failures) == kept.MOST_FAILURES
-    assert list(live.rows.values())[-1].exchange.host == "h1999.example"
+        page_state.asked(exchange.host)
+        page_state.distrusted(exchange.host)
+        page_state.failed(exchange.host)
+        page_state.decided(tflow.tflow(), exchange, Decision(policy.rules[0]))
+    assert page_state.requests == page_state.matched == page_state.failed_count == 2000
+    assert len(page_state.rows) == kept.MOST_ROWS
+    assert len(page_state.clients) == kept.MOST_CLIENTS
+    assert len(page_state.hosts) == len(page_state.untrusting) == kept.MOST_HOSTS
+    assert len(page_state.failures) == kept.MOST_FAILURES
+    assert list(page_state.rows.values())[-1].exchange.host == "h1999.example"
 
 
 def test_thousands_of_rules_are_not_sent_each_second() -> None:
@@ -340,7 +342,7 @@ def test_thousands_of_rules_are_not_sent_each_second() -> None:
         for n in range(2000)
     )
     with seen(f"version: 1\nname: many\nrules:\n{rules}\n") as see:
-        see.live.looked_at()
+        see.page_state.looked_at()
         see.get("http://h1999.example/x", TEXT)
         see.wire.pass_time(2)
         see.get("http://h1998.example/y", TEXT)

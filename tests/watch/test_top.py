@@ -16,9 +16,8 @@ from click.testing import CliRunner
 from rich.console import Console
 
 from mitmthrottle.cli import main
-from mitmthrottle.watch.state_json import State
-from mitmthrottle.watch.top import frame, plot
-from mitmthrottle.watch.top_text import printable, rate
+from mitmthrottle.watch.page.api import State
+from mitmthrottle.watch.top import frame, plot, printable, rate
 
 from .test_state import POLICY, TEXT, TRUSTED, seen
 
@@ -27,7 +26,7 @@ PHOTO = b"HTTP/1.1 200 OK\r\nContent-Type: image/jpeg\r\nContent-Length: 64000\r
 
 def a_state() -> State:
     with seen(POLICY) as see:
-        see.live.looked_at()
+        see.page_state.looked_at()
         see.get("http://elsewhere.example/", TEXT)
         see.get("http://photos.example/a.jpg", PHOTO + bytes(64000))
         for _ in range(3):

@@ -17,6 +17,9 @@ import tempfile
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 
+from mitmthrottle.proxy.service_manager import READY as SERVING
+from mitmthrottle.proxy.service_manager import VARIABLES, say_alive, tell
+
 from .arguments import settings, without
 from .program import READY, Program, say
 from .store_server import MISSING, answers, find_server, store_program
@@ -78,6 +81,8 @@ class _Fleet:
         self._options = list(options)
         self._port = port
         self._environ = {**os.environ, "PYTHONUNBUFFERED": "1"}
+        for name in VARIABLES:  # the service manager hears of the whole, and from us
+            self._environ.pop(name, None)
         self._told = asyncio.Event()
         self._workers = [self._worker(number) for number in range(1, count + 1)]
         self._store: Program | None = None
@@ -113,12 +118,20 @@ class _Fleet:
         starting.cancel()
         if trying.done():
             return 1
+        tell(SERVING)
         for worker in self._workers[1:]:
             self._keep(worker)
-        while not all(worker.failures >= GIVE_UP_AFTER for worker in self._workers):
-            await asyncio.sleep(LOOK_EVERY_S)
+        alive = asyncio.create_task(say_alive(self._serves))
+        try:
+            while not all(worker.failures >= GIVE_UP_AFTER for worker in self._workers):
+                await asyncio.sleep(LOOK_EVERY_S)
+        finally:
+            alive.cancel()
         say("supervisor", "no worker can run: giving up")
         return 1
+
+    def _serves(self) -> bool:
+        return any(worker.ready.is_set() for worker in self._workers)
 
     async def _start_store(self, server: str, folder: Path) -> bool:
         self._store, url = store_program(server, folder)

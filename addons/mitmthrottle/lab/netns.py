@@ -27,7 +27,7 @@ _ROUTER_AT_ORIGIN = ("198.18.1.1", "2001:2:0:2::1")
 _NAMESPACES = Path("/run/netns")
 _ETC = Path("/etc/netns")
 
-# What docs/transparent.md gives for a real router, for all of TCP and not only the web's ports.
+# As deploy/router/redirect.nft, but for all of TCP and not only the web's ports.
 _RULES = f"""
 table inet mitmthrottle {{
     chain to_proxy {{
@@ -66,12 +66,13 @@ def names(tag: str) -> Net:
 
 
 @contextlib.contextmanager
-def built(tag: str, hosts: Sequence[str]) -> Iterator[Net]:
+def built(tag: str, hosts: Sequence[str], *, routes: bool = True) -> Iterator[Net]:
     """Make the namespaces, and remove them at the end of the block.
 
     `tag` (letters and digits) begins their names, so that several labs can be there at once.
     `hosts` are the names that the client's /etc/hosts has for the origin, all of the same two
-    addresses. Raises NoNamespaces.
+    addresses. Without `routes`, what is between them has the addresses of a router and does
+    nothing of what one does. Raises NoNamespaces.
     """
     if os.geteuid() != 0:
         raise NoNamespaces("network namespaces need root: sudo make lab")
@@ -83,6 +84,8 @@ def built(tag: str, hosts: Sequence[str]) -> Iterator[Net]:
         raise NoNamespaces(f"the namespaces of `{tag}` exist already: make lab-down")
     try:
         _make(net)
+        if routes:
+            _route(net)
         etc = _ETC / net.client
         etc.mkdir(parents=True)
         lines = [f"{address} {' '.join(hosts)}" for address in ORIGIN]
@@ -143,6 +146,9 @@ def _make(net: Net) -> None:
         for gateway in near_addresses:
             family = "-6" if ":" in gateway else "-4"
             _run("ip", family, "-n", far, "route", "add", "default", "via", gateway)
+
+
+def _route(net: Net) -> None:
     with inside(net.router):
         Path("/proc/sys/net/ipv4/ip_forward").write_text("1")
         Path("/proc/sys/net/ipv6/conf/all/forwarding").write_text("1")

@@ -21,7 +21,7 @@ from mitmproxy.proxy import layer
 from mitmproxy.proxy.server_hooks import ServerConnectionHookData
 
 from mitmthrottle.policy import Policy, PolicyError, find_policy, load_policy
-from mitmthrottle.store import Address, Down
+from mitmthrottle.store import Address, Down, PeerMessages, exchange_status
 
 from . import cork, engine, flow_control, live, options, quic
 from .bodies.body import SMALL_QUEUE_BYTES
@@ -30,9 +30,10 @@ from .engine import Engine
 from .facts import url_of
 from .guard import require_known_mitmproxy
 from .mark import Marks
+from .observer import Observer, Observers
 from .patch import Patch, annotate_har, widen
 from .pinned import Pinned
-from .watcher import Watcher, Watchers
+from .snapshot import Snapshot
 
 logger = logging.getLogger(__name__)
 
@@ -43,7 +44,7 @@ class Throttle:
     def __init__(self) -> None:
         self.engine: Engine | None = None
         self.control = Control(self._use)
-        self.watchers = Watchers()
+        self.observers = Observers()
         self.marks = Marks()
         self._path: Path | None = None
         self._reloads = 0  # how often a newer file has taken over
@@ -55,11 +56,32 @@ class Throttle:
         self._pinned = Pinned()
         self._quic_refused = False
 
-    def watch(self, watcher: Watcher) -> None:
+    def observe(self, observer: Observer) -> None:
         """Tell this one what happens, from now on."""
-        self.watchers.add(watcher)
+        self.observers.add(observer)
         if self.engine is not None:
-            watcher.policy_in_force(self.engine.policy, self._path, self._reloads)
+            observer.policy_in_force(self.engine.policy, self._path, self._reloads)
+
+    def snapshot(self) -> Snapshot:
+        """How it is now.  Observers have been told by then of all that was before."""
+        self.observers.catch_up()
+        failures = self.observers.faults.total()
+        if self.engine is None:
+            return Snapshot(observer_failures=failures)
+        return Snapshot(
+            engine=self.engine.snapshot(),
+            file_policy=self.control.policy,
+            overrides=self.control.snapshot(),
+            observer_failures=failures,
+        )
+
+    async def tell_peers(self, text: str, *, listen: bool) -> PeerMessages | None:
+        """Say this to the processes that share with this one, and hear what they say; None where
+        nobody wants to know (`listen`), or there is no store that answers."""
+        store = self.engine.store if self.engine is not None else None
+        if store is None or store.away is not None:
+            return None
+        return await exchange_status(store, text, listen=listen)
 
     @property
     def store_address(self) -> Address | None:
@@ -150,12 +172,12 @@ class Throttle:
     # -- beginning and end
 
     def running(self) -> None:
-        self.watchers.tell_later(asyncio.get_running_loop().call_later)
+        self.observers.tell_later(asyncio.get_running_loop().call_later)
 
     def done(self) -> None:
         self._running = False
         self._stop()
-        self.watchers.tell_later(None)  # nobody comes round again
+        self.observers.tell_later(None)  # nobody comes round again
 
     def _use(self, policy: Policy) -> None:
         """Slow by this policy from now on."""
@@ -166,13 +188,13 @@ class Throttle:
             self.engine.change_policy(policy, self._version(policy))
         else:
             self._begin(policy)
-        self.watchers.policy_in_force(policy, self._path, self._reloads)
+        self.observers.policy_in_force(policy, self._path, self._reloads)
 
     def _begin(self, policy: Policy) -> None:
         proxyserver = ctx.master.addons.get("proxyserver")
         if not isinstance(proxyserver, Proxyserver):
             raise exceptions.OptionsError("mitmthrottle needs mitmproxy's proxyserver addon")
-        self.engine = engine.start(policy, proxyserver, self.watchers, self.marks, self._shared)
+        self.engine = engine.start(policy, proxyserver, self.observers, self.marks, self._shared)
         self.engine.version = self._version(policy)
         self.engine.server_timing = ctx.options.throttle_server_timing
         self._patch = Patch(self.engine)
@@ -199,7 +221,7 @@ class Throttle:
 
     def _broken(self, error: PolicyError) -> None:
         logger.error("mitmthrottle: the last good policy stays in force, since\n%s", error)
-        self.watchers.policy_refused(error)
+        self.observers.policy_refused(error)
 
     def _stop(self) -> None:
         if self._live is not None:
@@ -212,7 +234,7 @@ class Throttle:
         if self.engine is not None:
             self.engine.stop()
             self.engine = None
-            self.watchers.stopped()
+            self.observers.stopped()
 
     # -- mitmproxy's hooks
 

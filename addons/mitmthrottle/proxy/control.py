@@ -16,6 +16,7 @@ from mitmthrottle.policy.language.units import parse_duration, parse_rate
 
 from .engine import Engine
 from .overrides import Override, under, under_policy
+from .snapshot import OverrideSnapshot
 
 
 class Control:
@@ -70,22 +71,32 @@ class Control:
         self._lasting.clear()
         self._overrides.clear()
 
-    def override_of(self, rule: str) -> Override | None:
-        """What a command has changed of this rule; None: it is as the file says."""
-        return self._overrides.get(rule)
+    def snapshot(self) -> dict[str, OverrideSnapshot]:
+        """What commands have changed, by rule; also of those that are as the file says for a time
+        only."""
+        found = {}
+        for rule in self._overrides.keys() | self._reverts.keys():
+            override = self._overrides.get(rule)
+            found[rule] = OverrideSnapshot(
+                changed=override is not None,
+                switched_off=override is not None and override.disabled,
+                rate_bytes_per_s=override.rate_bytes_per_s if override is not None else None,
+                reverts_in_s=self._reverts_in_s(rule),
+            )
+        return found
 
-    def reverts_in_s(self, rule: str) -> float | None:
-        """When that ends by itself; None: it stays."""
+    def _reverts_in_s(self, rule: str) -> float | None:
+        """When what a command has changed of it ends by itself; None: it stays."""
         timer = self._reverts.get(rule)
         return max(0.0, timer.when() - asyncio.get_running_loop().time()) if timer else None
 
     def _said(self, rule: Rule) -> str:
-        override = self.override_of(rule.name)
+        override = self._overrides.get(rule.name)
         if override is None:
             return ""
         changed = under(override, rule)
         said = f"; now {changed.then.describe()}" if changed is not None else "; switched off"
-        if (left_s := self.reverts_in_s(rule.name)) is not None:
+        if (left_s := self._reverts_in_s(rule.name)) is not None:
             said += f" for {left_s:.0f} s more"
         return said
 

@@ -41,10 +41,11 @@ from .bodies.starts import StartLimits
 from .connections import Connections
 from .facts import PAGE_HOST, exchange_of, host_of, is_address, upload_of, user_of
 from .mark import Marks
+from .observer import Observers
 from .reports import Reports
+from .snapshot import EngineSnapshot, of_store
 from .unpaced import Unpaced
 from .wake import LONGEST_TICK_S, SHORTEST_TICK_S, Clock, Waker
-from .watcher import Watchers
 
 CLOCKS_DIFFER_S = 0.05  # between processes: not worth changing anything for
 
@@ -57,7 +58,7 @@ class Engine:
         policy: Policy,
         proxyserver: Proxyserver,
         clock: Clock,
-        watchers: Watchers,
+        observers: Observers,
         marks: Marks,
         store: Store | None = None,
     ) -> None:
@@ -72,7 +73,7 @@ class Engine:
         self.server_timing = False  # say in responses what is done to them
         self.paced_bodies = 0
         self.connections = Connections(proxyserver)
-        self.reports = Reports(watchers, marks, clock.now)
+        self.reports = Reports(observers, marks, clock.now)
         self.stopped = False
         self._bodies: defaultdict[str, set[Body]] = defaultdict(set)  # by client connection
         self.http2_clients: WeakSet[layer.Layer] = WeakSet()
@@ -166,7 +167,7 @@ class Engine:
             return None
         if not self._decider.might_match_host(host):
             # Not even looked at, unless somebody wants to know.
-            if self.reports.watchers.wants_unmatched:
+            if self.reports.observers.wants_unmatched:
                 now = self.now()
                 self.reports.unconcerned(flow, now, now - self.policy_started, self.version)
             self.reports.unmatched += 1
@@ -396,6 +397,21 @@ class Engine:
     def active(self) -> list[Body]:
         return [body for group in self._bodies.values() for body in group]
 
+    def snapshot(self) -> EngineSnapshot:
+        """How it is now, in plain values."""
+        now = self.now()
+        return EngineSnapshot(
+            policy=self.policy,
+            version=self.version,
+            decider=self._decider,
+            policy_started_unix=self.policy_started_unix,
+            elapsed_s=now - self.policy_started,
+            bodies=tuple([body.snapshot(now) for group in self._bodies.values() for body in group]),
+            unmatched_responses=self.reports.unmatched,
+            outcomes=dict(self.reports.counts),
+            store=of_store(self.store) if self.store is not None else None,
+        )
+
     def client_gone(self, client: Client) -> None:
         """Normally its layers have noticed; what is left over ends here."""
         for body in list(self._bodies.get(client.id, ())):
@@ -454,7 +470,7 @@ class Engine:
 def start(
     policy: Policy,
     proxyserver: Proxyserver,
-    watchers: Watchers,
+    observers: Observers,
     marks: Marks,
     shared: tuple[Address, Down] | None = None,
 ) -> Engine:
@@ -463,7 +479,7 @@ def start(
     asyncio.get_running_loop()
     clock = Clock()
     store = Store(*shared, clock.now) if shared else None
-    engine = Engine(policy, proxyserver, clock, watchers, marks, store)
+    engine = Engine(policy, proxyserver, clock, observers, marks, store)
     clock.on_failure = engine.clock_failed
     clock.on_wake_failure = engine.wake_failed
     return engine

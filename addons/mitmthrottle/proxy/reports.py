@@ -16,17 +16,17 @@ from mitmthrottle.policy import Decision, Exchange, Rule
 
 from .bodies.body import Body
 from .mark import Marks
+from .observer import Observers
 from .unpaced import Unpaced
-from .watcher import Watchers
 
 logger = logging.getLogger(__name__)
 
 
 class Reports:
-    """From the engine to marks, watchers and counts; and what of passing responses is awaited."""
+    """From the engine to marks, observers and counts; and what of passing responses is awaited."""
 
-    def __init__(self, watchers: Watchers, marks: Marks, now: Callable[[], float]) -> None:
-        self.watchers = watchers
+    def __init__(self, observers: Observers, marks: Marks, now: Callable[[], float]) -> None:
+        self.observers = observers
         self.marks = marks
         self.counts: Counter[str] = Counter()
         """outcomes; `failed`: flows passed on errors of ours; `failed_beyond`: ended on others'"""
@@ -40,10 +40,10 @@ class Reports:
         """No rule could match its host, and somebody wants to know."""
         passing = Unpaced(flow, None, None, version, now, elapsed_s)
         self.passing[flow.id] = passing
-        self.watchers.unconcerned(passing)
+        self.observers.unconcerned(passing)
 
     def decided(self, flow: http.HTTPFlow, exchange: Exchange, decision: Decision) -> None:
-        self.watchers.decided(flow, exchange, decision)
+        self.observers.decided(flow, exchange, decision)
 
     # -- responses that are left alone
 
@@ -53,7 +53,7 @@ class Reports:
         """No rule slows it, or only one with `pass: true` has matched."""
         if rule is None:
             self.unmatched += 1
-        if rule is not None or self.watchers.wants_unmatched:
+        if rule is not None or self.observers.wants_unmatched:
             passing = Unpaced(flow, exchange, rule, version, self._now(), exchange.elapsed_s)
             self.passing[flow.id] = passing
 
@@ -62,12 +62,13 @@ class Reports:
         if self.passing and (passing := self.passing.pop(flow.id, None)):
             if passing.rule is not None:
                 self.counts[passing.outcome] += 1
-            self.watchers.ended(passing.over(self._now()))
+            self.observers.ended(passing.over(self._now()))
 
     # -- bodies in the throttle's hands
 
     def began(self, body: Body) -> None:
-        self.watchers.began(body)
+        if self.observers.listen_to_beginnings:
+            self.observers.began(body.snapshot(self._now()))
 
     def ended(self, body: Body, outcome: str) -> None:
         try:
@@ -76,7 +77,7 @@ class Reports:
                 self.unmatched += 1
             else:
                 self.counts[record.outcome] += 1
-            self.watchers.ended(record)
+            self.observers.ended(record)
             flow, rule = body.flow, record.rule
             if isinstance(flow, Flow) and rule is not None and not rule.then.pass_:
                 self.marks.ended(flow, rule, record)
@@ -89,7 +90,7 @@ class Reports:
         """To be called in an `except`: an error of ours, and that exchange goes on without us."""
         self.counts["failed"] += 1
         logger.exception("mitmthrottle failed on %s and lets it pass unthrottled", what)
-        self.watchers.failed(what)
+        self.observers.failed(what)
 
     def failed_beyond(self, what: str) -> None:
         """To be called in an `except`: another addon or mitmproxy itself has raised on what it was

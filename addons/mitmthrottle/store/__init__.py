@@ -5,9 +5,20 @@ nothing, each process goes on by itself as `throttle_store_down` wants it.
 """
 
 from .address import Address
-from .members import Heard, Said, tell
+from .connection import StoreUnavailable
 from .names import Names
+from .peers import PeerMessage, PeerMessages, exchange_status
 from .starts import Down, SharedLine
 from .store import Store
 
-__all__ = ["Address", "Down", "Heard", "Names", "Said", "SharedLine", "Store", "tell"]
+__all__ = [
+    "Address",
+    "Down",
+    "Names",
+    "PeerMessage",
+    "PeerMessages",
+    "SharedLine",
+    "Store",
+    "StoreUnavailable",
+    "exchange_status",
+]

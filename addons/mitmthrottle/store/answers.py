@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import math
 
-from .link import Away
+from .connection import StoreUnavailable
 
 MOST_PROCESSES = 100_000
 LONGEST_MS = 1e12
@@ -19,17 +19,17 @@ ROUNDING = 1e-9
 
 
 def fraction(text: object) -> float:
-    """A part of a whole: 0 to 1. Raises Away."""
+    """A part of a whole: 0 to 1. Raises StoreUnavailable."""
     return min(1.0, _number(text, 1.0 + ROUNDING))
 
 
 def milliseconds(text: object) -> float:
-    """From 0. Raises Away."""
+    """From 0. Raises StoreUnavailable."""
     return _number(text, LONGEST_MS)
 
 
 def count(text: object, most: int) -> int:
-    """A whole number from 0 to `most`. Raises Away."""
+    """A whole number from 0 to `most`. Raises StoreUnavailable."""
     return int(_number(text, most))
 
 
@@ -39,5 +39,5 @@ def _number(text: object, most: float) -> float:
     except (TypeError, ValueError, OverflowError):
         number = math.nan
     if not 0 <= number <= most:  # which is false of nan, too
-        raise Away(f"it has answered `{str(text)[:40]!a}` where a number was to be")
+        raise StoreUnavailable(f"it has answered `{str(text)[:40]!a}` where a number was to be")
     return number

@@ -17,7 +17,7 @@ from typing import TYPE_CHECKING
 from mitmthrottle.pacing import SharedQuota
 
 from .answers import MOST_BYTES, count
-from .link import Away
+from .connection import StoreUnavailable
 
 if TYPE_CHECKING:
     from .store import Store
@@ -97,11 +97,11 @@ class QuotaCalls:
         used, known, period = quota.tell()
         name = self._store.names.of("quota", (key, period))
         try:
-            total = await self._store.link.run(
+            total = await self._store.connection.run(
                 "quota.lua", [name], [used, known, f"{1000 * keep_s:.0f}"]
             )
             quota.told(count(total, MOST_BYTES), period)
-        except Away as error:
+        except StoreUnavailable as error:
             quota.not_told()
             if not error.at_once:
                 self._store.missed(error)

@@ -14,7 +14,7 @@ from collections.abc import Callable
 from mitmthrottle.pacing import Answer, Demand, Part, Parts
 
 from .answers import MOST_PROCESSES, count, fraction, milliseconds
-from .link import Away, Link
+from .connection import Connection, StoreUnavailable
 from .names import Names
 
 TOGETHER_S = 0.01  # what comes within this time is told in one call
@@ -26,14 +26,16 @@ STILL_THERE_S = 1.0
 class Sharing:
     """The calls of one process."""
 
-    def __init__(self, link: Link, parts: Parts, names: Names, now: Callable[[], float]) -> None:
+    def __init__(
+        self, connection: Connection, parts: Parts, names: Names, now: Callable[[], float]
+    ) -> None:
         self.process = secrets.token_hex(8)
         self.names = names
         self.clock = ""  # the name of the policy, whose stages count from a common start
         self.elapsed_s: Callable[[], float] = lambda: 0.0
         self.on_clock: Callable[[float, float], None] = lambda elapsed_s, took_s: None
         self.epoch: str | None = None  # another one: the store has lost what it knew
-        self._link = link
+        self._connection = connection
         self._parts = parts
         self._now = now
         self._serial = 0
@@ -64,7 +66,7 @@ class Sharing:
                 return
 
     async def tell(self) -> bool:
-        """One call. Whether the store had lost what it knew. Raises Away."""
+        """One call. Whether the store had lost what it knew. Raises StoreUnavailable."""
         names = self.names
         begun = self._now()
         asked = self._parts.due(begun, AT_MOST)
@@ -72,7 +74,7 @@ class Sharing:
         clock = self.clock
         arguments: list[str | int | float] = [
             self.process,
-            int(self._link.listening),
+            int(self._connection.listening),
             self._serial,
             self._parts.processes,
             names.of("clock", clock).rpartition(":")[2],
@@ -83,9 +85,9 @@ class Sharing:
             arguments += (demand.backlogged, demand.limited, repr(demand.needed), repr(held))
         keys = [names.fleet, *(names.of("budget", part.key) for part, _ in asked)]
         try:
-            answer = await self._link.run("parts.lua", keys, arguments)
+            answer = await self._connection.run("parts.lua", keys, arguments)
             if not isinstance(answer, list) or len(answer) < 3 + 3 * len(asked):
-                raise Away("it has answered out of turn")
+                raise StoreUnavailable("it has answered out of turn")
             # All of it before any of it is taken in.
             processes = max(1, count(answer[1], MOST_PROCESSES))
             clock_ms = milliseconds(answer[2])
@@ -109,6 +111,6 @@ class Sharing:
 
 
 def _answer(texts: list[object]) -> Answer:
-    """Raises Away."""
+    """Raises StoreUnavailable."""
     part, each, sharing = texts
     return Answer(fraction(part), fraction(each), count(sharing, MOST_PROCESSES))

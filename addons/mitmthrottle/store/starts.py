@@ -17,7 +17,7 @@ from typing import Literal, Protocol
 from mitmthrottle.pacing import Parts
 
 from . import answers
-from .link import Away, Link
+from .connection import Connection, StoreUnavailable
 
 logger = logging.getLogger(__name__)
 
@@ -35,12 +35,12 @@ Down = Literal["split", "open", "block"]
 class Counted(Protocol):
     """What the lines need of the store."""
 
-    link: Link
+    connection: Connection
     parts: Parts
     away: str | None
     down: Down
 
-    def missed(self, error: Away) -> None: ...
+    def missed(self, error: StoreUnavailable) -> None: ...
 
 
 class SharedLine:
@@ -100,21 +100,21 @@ class SharedLine:
             await asyncio.sleep(early_s)
         count, period_s = self.limit
         try:
-            answer = await self._store.link.run(
+            answer = await self._store.connection.run(
                 "starts.lua",
                 [self._key],
                 [count, 1000 * period_s, max(1, self._waiting), self._known(loop.time())],
             )
             if not isinstance(answer, (list, tuple)) or len(answer) != 3:
-                raise Away("it has answered out of turn")
+                raise StoreUnavailable("it has answered out of turn")
             given, wait_ms, _ = answer
             turns, wait_s = answers.count(given, count), answers.milliseconds(wait_ms) / 1000
             if wait_s > MOST_PERIODS * period_s:
-                raise Away(f"it has answered {wait_s:g} s of a limit of {period_s:g} s")
+                raise StoreUnavailable(f"it has answered {wait_s:g} s of a limit of {period_s:g} s")
             self._turns, self._turns_at = turns, loop.time() + wait_s
             self._given.append((self._turns_at, turns))
             self.new_at = self._turns_at + period_s
-        except Away as error:
+        except StoreUnavailable as error:
             self._failed(error)
         except Exception:  # fail open: nobody waits for ever because of an error of ours
             logger.exception("mitmthrottle failed on a shared limit on starts, and lets one start")
@@ -129,7 +129,7 @@ class SharedLine:
             self._given.popleft()
         return sum(number for _, number in self._given)
 
-    def _failed(self, error: Away) -> None:
+    def _failed(self, error: StoreUnavailable) -> None:
         self._failures += 1
         if self._failures > 1 or not error.at_once:
             self._failures = 0

@@ -13,7 +13,7 @@ from collections.abc import Callable, Hashable
 from mitmthrottle.pacing import Parts, SharedQuota
 
 from .address import Address
-from .link import Away, Link
+from .connection import Connection, StoreUnavailable
 from .names import Names
 from .quotas import QuotaCalls
 from .sharing import Sharing
@@ -40,10 +40,10 @@ class Store:
         self.away_since = 0.0
         self.counts: Counter[str] = Counter()  # `away`, `emptied`: how often
         self.parts = Parts()
-        self.link = Link(address)
+        self.connection = Connection(address)
         self._now = now
         self._names = Names("")
-        self.sharing = Sharing(self.link, self.parts, self._names, now)
+        self.sharing = Sharing(self.connection, self.parts, self._names, now)
         self._quotas = QuotaCalls(self)
         self.starts = SharedStarts(self, lambda key: self._names.of("starts", key))
         self._tasks: list[asyncio.Task[None]] = []
@@ -74,7 +74,9 @@ class Store:
             if self._listener is not None:
                 self._listener.cancel()
             self._listener = asyncio.get_running_loop().create_task(
-                self.link.listen(names.channel(self.sharing.process), self.sharing.asked_back),
+                self.connection.listen(
+                    names.channel(self.sharing.process), self.sharing.asked_back
+                ),
                 name="mitmthrottle presence",
             )
         self.sharing.clock = clock
@@ -91,7 +93,7 @@ class Store:
         for task in (*self._tasks, self._listener):
             if task is not None:
                 task.cancel()
-        self._tasks.append(asyncio.get_running_loop().create_task(self.link.close()))
+        self._tasks.append(asyncio.get_running_loop().create_task(self.connection.close()))
 
     def quota(self, key: Hashable, free_bytes: int, keep_s: float) -> SharedQuota:
         """An allowance that other processes use too."""
@@ -99,7 +101,7 @@ class Store:
 
     # -- there or not
 
-    def missed(self, error: Away) -> None:
+    def missed(self, error: StoreUnavailable) -> None:
         """It has not answered."""
         if self.away is not None:
             return
@@ -138,7 +140,7 @@ class Store:
                 await self.sharing.wait(last)
                 last = self._now()
                 lost = await self.sharing.tell()
-            except Away as error:
+            except StoreUnavailable as error:
                 failures += 1
                 if failures > 1 or not error.at_once:
                     self.missed(error)
@@ -146,7 +148,7 @@ class Store:
             except Exception:  # a fault of ours: go on with the parts that we have
                 if self.away is None:
                     logger.exception("mitmthrottle failed on what the store has said")
-                self.missed(Away("an error of ours"))
+                self.missed(StoreUnavailable("an error of ours"))
                 await asyncio.sleep(TRY_AGAIN_S)
             else:
                 failures = 0

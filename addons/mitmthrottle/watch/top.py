@@ -1,7 +1,7 @@
 """The live page in a terminal: `mitmthrottle top`.
 
-Rule: it reads `/api/state` and nothing else, and prints whatever a client has sent with its
-control characters escaped.
+Rule: it reads `/api/state` and nothing else, and prints whatever a client or another process has
+sent with its control characters escaped: nothing that a terminal would obey comes through.
 """
 
 from __future__ import annotations
@@ -19,12 +19,10 @@ from rich.live import Live
 from rich.table import Table
 from rich.text import Text
 
-from mitmthrottle.policy.language.outside import shown
+from mitmthrottle.policy.language.outside import printable, shown
 from mitmthrottle.policy.language.units import format_size
 
-from .state_json import ActiveBody, Decided, RuleState, State
-from .top_members import members_of
-from .top_text import printable, rate
+from .page.api import ActiveBody, Decided, MemberState, RuleState, ShareState, State, StoreState
 
 DEFAULT_URL = "http://127.0.0.1:8089"
 EVERY_S = 1.0
@@ -224,3 +222,66 @@ def _decisions(decisions: list[Decided]) -> Table:
 
 def _three_digits(size_bytes: int) -> int:
     return int(float(f"{size_bytes:.3g}"))
+
+
+MOST_MEMBERS = 12
+MOST_SHARES = 3
+
+
+def members_of(store: StoreState, members: list[MemberState]) -> list[RenderableType]:
+    """What there is to say of them, under the rules."""
+    found: list[RenderableType] = []
+    if not store["same_policy"]:
+        found.append(Text("The proxies do not run the same policy.", "bold red"))
+    table = Table(box=None, pad_edge=False, expand=True)
+    table.add_column("proxy", ratio=2, overflow="fold")
+    table.add_column("policy", no_wrap=True)
+    table.add_column("slowed", justify="right")
+    table.add_column("measured", justify="right", style="bright_cyan", no_wrap=True)
+    table.add_column("its part of what is shared", ratio=3, overflow="fold")
+    for member in members[:MOST_MEMBERS]:
+        _add(table, member)
+    found.append(table)
+    if (left := store["members_there"] - len(members[:MOST_MEMBERS])) > 0:
+        found.append(Text(f"and {left} more", "dim"))
+    return found
+
+
+def _add(table: Table, member: MemberState) -> None:
+    name = Text(printable(member["name"] or member["id"]), "bold")
+    if member["this"]:
+        name.append(" (this one)", "not bold dim")
+    if member["silent_s"] is not None:
+        name.append(f" silent for {member['silent_s']:.0f} s", "bold red")
+    shares = [_share(share) for share in member["shares"][:MOST_SHARES]]
+    if left := len(member["shares"]) - len(shares):
+        shares.append(f"and {left} more")
+    table.add_row(
+        name,
+        Text(printable(member["version"]) or "–", "bold red" if member["other_policy"] else ""),
+        str(member["active"]),
+        rate(member["measured_bytes_per_s"]),
+        Text("\n".join(shares) or "–"),
+    )
+
+
+def _share(share: ShareState) -> str:
+    name = printable(share["rule"]) if share["rule"] is not None else "(a rule not known here)"
+    part = "" if share["part"] is None else f"{share['part']:.0%}: "
+    asked = rate(share["asked_bytes_per_s"])
+    return f"{part}{rate(share['measured_bytes_per_s'])} of {asked}, {name}"
+
+
+__all__ = ["printable", "rate"]
+
+
+def rate(bytes_per_s: float | None) -> str:
+    """Three digits: `128 kbit/s`; a dash where there is none."""
+    if bytes_per_s is None:
+        return "no limit"
+    value = bytes_per_s * 8
+    for unit in ("bit/s", "kbit/s", "Mbit/s"):
+        if value < 999.5:
+            return f"{value:.3g} {unit}"
+        value /= 1000
+    return f"{value:.3g} Gbit/s"

@@ -11,12 +11,11 @@ from typing import Any
 from mitmproxy import command, flow, http, tcp
 
 from mitmthrottle.explanation import as_text, explain_exchange
-from mitmthrottle.policy import Exchange, Policy
+from mitmthrottle.policy import FIRST_BYTES, Exchange, Policy
 from mitmthrottle.policy.language.units import format_duration, format_rate
-from mitmthrottle.proxy.addon import Throttle
-from mitmthrottle.proxy.bodies.sniffing import FIRST_BYTES
 from mitmthrottle.proxy.facts import exchange_of
 from mitmthrottle.proxy.mark import METADATA_KEY, shown
+from mitmthrottle.proxy.snapshot import Observed
 
 PARTS = {"upload": "upload", "down": "to the client", "up": "to the server"}
 LEFT_ALONE = "it was not slowed; the policy in force now says:"
@@ -26,15 +25,16 @@ OF_RESPONSES = "a share of responses is drawn for each anew, so it may have been
 class Why:
     """The command."""
 
-    def __init__(self, throttle: Throttle) -> None:
+    def __init__(self, throttle: Observed) -> None:
         self._throttle = throttle
 
     @command.command("throttle.why")  # type: ignore[untyped-decorator]  # mitmproxy's own
     def why(self, flow: flow.Flow) -> str:
         """Why this flow was slowed, or why not, rule by rule."""
-        policy = self._throttle.engine.policy if self._throttle.engine else None
-        started = self._throttle.engine.policy_started_unix if self._throttle.engine else None
-        return why(flow, policy, started)
+        engine = self._throttle.snapshot().engine
+        if engine is None:
+            return why(flow, None, None)
+        return why(flow, engine.policy, engine.policy_started_unix)
 
 
 def why(flow: flow.Flow, policy: Policy | None, policy_started: float | None) -> str:

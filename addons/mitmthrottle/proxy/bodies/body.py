@@ -41,7 +41,7 @@ from mitmthrottle.policy import (
 )
 
 from ..meter import Meter
-from ..record import Direction, Record, RecordKind
+from ..record import BodySnapshot, BodyState, Direction, Record, RecordKind
 from .budgets import Parties, budgets_for, delay_s
 from .budgets import remembered_s as quota_remembered_s
 from .peers import Reader, Wakeup
@@ -197,15 +197,6 @@ class Body:
         return self.meter.sent_bytes
 
     @property
-    def waiting_bytes(self) -> int:
-        return self.queue.waiting_bytes
-
-    @property
-    def waits_to_start(self) -> bool:
-        """Whether others start before it (`requests`)."""
-        return self._place is not None
-
-    @property
     def waits_to_block(self) -> bool:
         """Whether nothing of it is to pass, although nothing has taken its place yet."""
         begun = self.closed or self.headers_sent or self.answered is not None
@@ -240,6 +231,33 @@ class Body:
         if self._pace is not None:
             return self._pace.rate_bytes_per_s
         return self.plan.limits.lowest_bytes_per_s
+
+    def snapshot(self, now: float) -> BodySnapshot:
+        """How far it is at this moment of its clock."""
+        rate = self.rate_bytes_per_s
+        state: BodyState
+        if self._place is not None:
+            state = "waiting to start"
+        elif not self.headers_sent:
+            state = "delayed"
+        else:
+            state = "unlimited" if rate is None else "paced"
+        meter, held_since = self.meter, self._held_since
+        return BodySnapshot(  # in the order of its fields, since names take their time
+            self.kind,
+            self.direction,
+            self.flow_id,
+            self.client_id,
+            self.exchange,
+            self.rule,
+            state,
+            meter.sent_bytes,
+            self.queue.waiting_bytes,
+            rate,
+            meter.bytes_per_s,
+            now - self._began,
+            None if held_since is None else now - held_since,
+        )
 
     def record(self, outcome: str) -> Record:
         """What became of it, now that it has ended like that."""

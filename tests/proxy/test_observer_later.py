@@ -10,14 +10,14 @@ import pytest
 from mitmproxy import flow as mflow
 
 from mitmthrottle.policy import Policy
-from mitmthrottle.proxy import unpaced, watcher
+from mitmthrottle.proxy import observer, unpaced
+from mitmthrottle.proxy.observer import TELL_EVERY_S, EndedBody, Observer
 from mitmthrottle.proxy.record import Record
 from mitmthrottle.proxy.unpaced import Unpaced
-from mitmthrottle.proxy.watcher import TELL_EVERY_S, EndedBody, Watcher
 
 from .playbook import Wire, wire
 from .test_http_stream import BODY, GET, HEAD_20K, SLOW
-from .test_watcher import OTHER, watched
+from .test_observer import OTHER, observed
 
 
 class Later:
@@ -25,7 +25,7 @@ class Later:
 
     def __init__(self, w: Wire) -> None:
         self.put_off: list[tuple[float, Callable[[], None]]] = []
-        w.addon.watchers.tell_later(lambda *call: self.put_off.append(call))
+        w.addon.observers.tell_later(lambda *call: self.put_off.append(call))
 
     def come(self) -> None:
         put_off, self.put_off = self.put_off, []
@@ -42,7 +42,7 @@ def fetch(w: Wire, request_text: str = OTHER) -> None:
 
 def test_ends_are_told_together_and_soon() -> None:
     with wire(SLOW) as w:
-        notes, later = watched(w, unmatched=True), Later(w)
+        notes, later = observed(w, unmatched=True), Later(w)
         for request_text in (OTHER, OTHER, GET):
             w.clock.time += 1.0
             fetch(w, request_text)
@@ -69,7 +69,7 @@ def test_ends_are_told_together_and_soon() -> None:
 
 def test_what_happens_after_its_end_is_not_told() -> None:
     with wire(SLOW) as w:
-        notes, later = watched(w, unmatched=True), Later(w)
+        notes, later = observed(w, unmatched=True), Later(w)
         fetch(w)
         w.flows[0].error = mflow.Error("the client has gone with its next request")
         later.come()
@@ -79,10 +79,10 @@ def test_what_happens_after_its_end_is_not_told() -> None:
 
 def test_who_catches_up_does_not_make_others_call_more_often() -> None:
     with wire(SLOW) as w:
-        notes, later = watched(w, unmatched=True), Later(w)
+        notes, later = observed(w, unmatched=True), Later(w)
         for number in range(1, 4):
             fetch(w)
-            w.addon.watchers.catch_up()
+            w.addon.observers.catch_up()
             assert len(notes.records) == number
             assert len(later.put_off) == 1
         later.come()
@@ -91,9 +91,9 @@ def test_who_catches_up_does_not_make_others_call_more_often() -> None:
 
 
 def test_many_ends_are_not_kept_for_long(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(watcher, "MOST_UNTOLD", 2)
+    monkeypatch.setattr(observer, "MOST_UNTOLD", 2)
     with wire(SLOW) as w:
-        notes, later = watched(w, unmatched=True), Later(w)
+        notes, later = observed(w, unmatched=True), Later(w)
         fetch(w)
         assert not notes.records
         fetch(w)
@@ -107,7 +107,7 @@ def test_large_bodies_are_not_kept_until_somebody_is_told(
     what: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     with wire(SLOW) as w:
-        notes, later = watched(w, unmatched=True), Later(w)
+        notes, later = observed(w, unmatched=True), Later(w)
         fetch(w)
         monkeypatch.setattr(unpaced, "LARGE_BYTES", 10_000)
         if what == "response":
@@ -116,7 +116,7 @@ def test_large_bodies_are_not_kept_until_somebody_is_told(
             w.request(OTHER.replace("GET", "POST").rstrip() + "\nContent-Length: 20000\n\n")
             w.send(BODY)
             w.respond("HTTP/1.1 204 No Content\n\n")
-        kept = w.addon.watchers._untold
+        kept = w.addon.observers._untold
         assert [isinstance(each, Unpaced) for each in kept] == [True, False]
         later.come()
         assert len(notes.records) == 2
@@ -126,7 +126,7 @@ def test_what_ended_under_a_policy_is_told_before_the_next_one() -> None:
     with wire(SLOW) as w:
         told: list[str] = []
 
-        class Order(Watcher):
+        class Order(Observer):
             wants_unmatched = True
 
             def ended(self, record: EndedBody) -> None:
@@ -135,15 +135,15 @@ def test_what_ended_under_a_policy_is_told_before_the_next_one() -> None:
             def policy_in_force(self, policy: Policy, path: Path | None, reloads: int) -> None:
                 told.append("policy")
 
-        w.addon.watch(Order())
+        w.addon.observe(Order())
         Later(w)
         fetch(w)
         w.addon.disable("photos")
         assert told == ["policy", "end", "policy"]
         fetch(w)
-        watched(w)  # whoever comes now is told of what ends now
+        observed(w)  # whoever comes now is told of what ends now
         fetch(w)
-        w.addon.watchers.tell_later(None)  # the proxy stops
+        w.addon.observers.tell_later(None)  # the proxy stops
         fetch(w)
         assert told == ["policy", "end", "policy", *["end"] * 3]
 
@@ -152,7 +152,7 @@ def test_a_record_that_cannot_be_made_takes_no_other_with_it(
     monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
     with wire(SLOW) as w:
-        notes, later = watched(w, unmatched=True), Later(w)
+        notes, later = observed(w, unmatched=True), Later(w)
         fetch(w)
         fetch(w)
         record, calls = Unpaced.record, []
@@ -165,7 +165,7 @@ def test_a_record_that_cannot_be_made_takes_no_other_with_it(
         with caplog.at_level(logging.ERROR):
             later.come()
         assert len(notes.records) == 1
-        assert w.addon.watchers.faults == {"Notes.ended": 1}
+        assert w.addon.observers.faults == {"Notes.ended": 1}
 
 
 def test_a_passing_response_reads_like_its_record() -> None:
@@ -173,7 +173,7 @@ def test_a_passing_response_reads_like_its_record() -> None:
         read: list[tuple[dict[str, object], dict[str, object], bool]] = []
         fields = (*Record._fields, "content")
 
-        class Reader(Watcher):
+        class Reader(Observer):
             wants_unmatched = True
 
             def ended(self, record: EndedBody) -> None:
@@ -183,7 +183,7 @@ def test_a_passing_response_reads_like_its_record() -> None:
                 )
                 read.append((as_it_is, kept, isinstance(record, Unpaced)))
 
-        w.addon.watch(Reader())
+        w.addon.observe(Reader())
         fetch(w)
         w.request(OTHER)
         w.respond(HEAD_20K)
@@ -194,4 +194,4 @@ def test_a_passing_response_reads_like_its_record() -> None:
             assert passing_
         assert (whole[0]["outcome"], whole[0]["sent_bytes"]) == ("complete", 20_000)
         assert broken[0]["outcome"] == "origin-gone"
-        assert not w.addon.watchers.faults
+        assert not w.addon.observers.faults

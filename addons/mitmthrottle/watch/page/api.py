@@ -55,7 +55,18 @@ class Stage(TypedDict):
     ends_in_s: float | None
 
 
-class RuleState(TypedDict):
+class Sampled(TypedDict):
+    """Asked beside measured, of one rule."""
+
+    asked_bytes_per_s: float | None
+    """what its bodies may have now, all together; null: no limit"""
+    measured_bytes_per_s: float
+    asked: list[float | None]
+    """the newest last, see `samples`"""
+    measured: list[float]
+
+
+class RuleState(Sampled):
     """What one rule does now."""
 
     name: str
@@ -76,12 +87,6 @@ class RuleState(TypedDict):
     active: int
     matched: int
     bytes: int
-    asked_bytes_per_s: float | None
-    """what its bodies may have now, all together; null: no limit"""
-    measured_bytes_per_s: float
-    asked: list[float | None]
-    """the newest last, see `samples`"""
-    measured: list[float]
 
 
 class AskedFor(TypedDict):

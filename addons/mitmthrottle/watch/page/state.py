@@ -1,28 +1,31 @@
-"""What the live page knows: decisions, tallies by rule and client, errors, the policy in force.
+"""What the live page knows: decisions, tallies by rule and client, devices, errors, the policy in
+force.
 
 Rule: it only counts and keeps what it is told, bounded in everything: so many of each, and each of
 bounded length since it came in (proxy/facts.py); what it means is worked out when somebody asks
-(state_json.py).
+(view.py).
 """
 
 from __future__ import annotations
 
+import asyncio
 import math
 import time
 from collections import Counter, OrderedDict, deque
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 from mitmproxy import http
 
 from mitmthrottle.policy import Decision, Exchange, Policy, PolicyError, Rule, WhyNot
+from mitmthrottle.policy.detect.devices import device_of
 from mitmthrottle.policy.exchange import plain_address
 from mitmthrottle.policy.language.outside import shown
-from mitmthrottle.proxy.bodies.body import Body
-from mitmthrottle.proxy.record import Record
-from mitmthrottle.proxy.watcher import EndedBody, Watcher
-from mitmthrottle.watch.state_samples import JustEnded
+from mitmthrottle.proxy.observer import EndedBody, Observer
+from mitmthrottle.proxy.record import BodySnapshot, Record
+
+from .samples import JustEnded
 
 MOST_ROWS = 200
 MOST_CLIENTS = 200
@@ -46,7 +49,7 @@ class Tally:
 
     matched: int = 0
     ended_bytes: int = 0
-    """of bodies that have ended; those under way are counted by their gates"""
+    """of bodies that have ended; those under way are in a snapshot"""
 
 
 @dataclass(slots=True)
@@ -103,7 +106,7 @@ class Loaded:
     time: float
 
 
-class Live(Watcher):
+class PageState(Observer):
     """Told by the throttle; read by the page."""
 
     def __init__(self, now: Callable[[], float] = time.time) -> None:
@@ -182,7 +185,7 @@ class Live(Watcher):
             self._unmatched_left -= 1
             self.wants_unmatched &= self._unmatched_left > 0
 
-    def began(self, body: Body) -> None:
+    def began(self, body: BodySnapshot) -> None:
         if body.kind in ("opaque", "websocket") and body.direction == "down" and body.rule:
             row = self._row(body.flow_id, body.exchange)
             row.rule = body.rule
@@ -251,3 +254,34 @@ def _text(path: Path | None) -> str | None:
         return path.read_text(encoding="utf-8")
     except (OSError, UnicodeDecodeError):  # it has been replaced since it was loaded
         return None
+
+
+MOST_KEPT = 1000
+
+type UserAgent = tuple[str, str]
+"""the User-Agent and the Sec-CH-UA-Mobile header"""
+
+
+class Devices:
+    """Remembers what was worked out."""
+
+    def __init__(self) -> None:
+        self._known: dict[UserAgent, str | None] = {}
+
+    def known(self, agent: UserAgent) -> str | None:
+        """None also where it is not worked out yet."""
+        return self._known.get(agent)
+
+    async def learn(self, agents: Iterable[UserAgent]) -> None:
+        new = [agent for agent in agents if agent[0] and agent not in self._known]
+        if not new:
+            return
+        if len(self._known) > MOST_KEPT:
+            self._known.clear()
+        self._known.update(await asyncio.to_thread(_devices, new))
+
+
+def _devices(agents: list[UserAgent]) -> dict[UserAgent, str | None]:
+    return {
+        agent: device_of({"user-agent": agent[0], "sec-ch-ua-mobile": agent[1]}) for agent in agents
+    }

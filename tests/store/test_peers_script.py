@@ -10,7 +10,7 @@ FLEET, MEMBERS = "fleet", "members"
 
 
 def say(server: LuaServer, name: str, text: str = "{}", most: int = 0) -> list[str]:
-    return server.run("members.lua", [FLEET, MEMBERS], [name, text, str(most)])
+    return server.run("peers.lua", [FLEET, MEMBERS], [name, text, str(most)])
 
 
 @pytest.fixture

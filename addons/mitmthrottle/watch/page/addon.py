@@ -21,21 +21,20 @@ from mitmproxy.addonmanager import Loader
 from mitmproxy.addons.proxyserver import Proxyserver
 from mitmproxy.connection import Server
 
-from mitmthrottle.proxy.addon import Throttle
 from mitmthrottle.proxy.destinations import opened_by_us
 from mitmthrottle.proxy.facts import PAGE_HOST, host_of, name_of
 from mitmthrottle.proxy.pinned import says_so
+from mitmthrottle.proxy.snapshot import Observed
 
 from . import access, pac
-from .members_seen import Members
-from .page_bridge import serve
-from .page_devices import Devices
-from .page_routes import Backend, SwitchRefused, application
+from .api import State
+from .bridge import serve
+from .peers import Peers
+from .routes import Backend, SwitchRefused, application
+from .samples import EVERY_S, JustEnded, Samples
 from .server import Address, Listener
-from .state import Live
-from .state_json import State
-from .state_samples import EVERY_S, JustEnded, Samples
-from .state_view import Reading, View
+from .state import Devices, PageState
+from .view import Reading, View
 
 logger = logging.getLogger(__name__)
 
@@ -46,20 +45,19 @@ HIDE_AFTER_S = 1.0
 class Page:
     """The addon: options, listener, samples, and what the page asks for."""
 
-    def __init__(self, throttle: Throttle, exposition: Callable[[str], tuple[bytes, str]]) -> None:
+    def __init__(self, throttle: Observed, exposition: Callable[[str], tuple[bytes, str]]) -> None:
         """`exposition` gives the metrics and their content type for an Accept header."""
         self._throttle = throttle
-        self._live = Live()
+        self._page_state = PageState()
         self._samples = Samples()
         self._devices = Devices()
-        self._members = Members(throttle, self._live, self._samples, self._name)
+        self._peers = Peers(throttle, self._page_state, self._samples, self._name)
         self._view = View(
-            throttle,
-            self._live,
+            self._page_state,
             self._samples,
             self.listens,
             self._devices.known,
-            self._members,
+            self._peers,
         )
         self._access = access.Access(secrets.token_urlsafe(24))
         self._listener: Listener | None = None
@@ -77,10 +75,10 @@ class Page:
                 pac=self._pac,
                 metrics=exposition,
                 authority=_authority,
-                version=lambda: throttle.engine.version if throttle.engine else None,
+                version=self._version,
             )
         )
-        throttle.watch(self._live)
+        throttle.observe(self._page_state)
 
     # -- options
 
@@ -133,7 +131,7 @@ class Page:
             self._sample(), name="mitmthrottle samples"
         )
         self._telling = asyncio.get_running_loop().create_task(
-            self._members.run(), name="mitmthrottle members"
+            self._peers.run(), name="mitmthrottle peers"
         )
         self._listen()
 
@@ -192,17 +190,19 @@ class Page:
             await asyncio.sleep(due - loop.time())
             try:
                 self._take_sample(loop.time())
-                await self._devices.learn(each.user_agent for each in self._live.clients.values())
+                await self._devices.learn(
+                    each.user_agent for each in self._page_state.clients.values()
+                )
             except Exception:  # see the rule above
                 logger.exception("mitmthrottle: the live page's sample failed")
 
     def _take_sample(self, now: float) -> None:
-        live, engine = self._live, self._throttle.engine
-        self._throttle.watchers.catch_up()
-        ended, live.just_ended = live.just_ended, JustEnded()
-        totals = {name: tally.ended_bytes for name, tally in live.rules.items()}
-        self._samples.take(now, engine.active() if engine else (), totals, ended)
-        live.tick()
+        bodies = self._throttle.snapshot().bodies
+        kept = self._page_state
+        ended, kept.just_ended = kept.just_ended, JustEnded()
+        totals = {name: tally.ended_bytes for name, tally in kept.rules.items()}
+        self._samples.take(now, bodies, totals, ended)
+        kept.tick()
 
     # -- mitmproxy's hooks
 
@@ -217,7 +217,7 @@ class Page:
         host = host_of(flow)
         if host == PAGE_HOST:
             return self._answer(flow)
-        self._live.asked(host)
+        self._page_state.asked(host)
         return None  # without a coroutine: every request comes by
 
     async def _answer(self, flow: http.HTTPFlow) -> None:
@@ -229,7 +229,7 @@ class Page:
         address = data.context.server.address
         name = data.context.client.sni or (address[0] if address else "")
         if name and says_so(data.conn.error):
-            self._live.distrusted(name_of(name))
+            self._page_state.distrusted(name_of(name))
 
     # -- what the page asks for
 
@@ -246,10 +246,14 @@ class Page:
         ]
 
     def _state(self, reading: Reading) -> State:
-        self._throttle.watchers.catch_up()
-        self._live.looked_at()
-        self._members.looked_at()
-        return self._view.state(reading)
+        now = self._throttle.snapshot()
+        self._page_state.looked_at()
+        self._peers.looked_at()
+        return self._view.state(now, reading)
+
+    def _version(self) -> str | None:
+        engine = self._throttle.snapshot().engine
+        return engine.version if engine is not None else None
 
     def _name(self) -> str:
         """What to call this process among those that share budgets with it."""
@@ -260,9 +264,8 @@ class Page:
         return f"{host}:{listens[0].rpartition(':')[2]}" if listens else host
 
     def _switch(self, rule: str, on: bool) -> None:
-        control = self._throttle.control
         try:
-            control.enable(rule, "") if on else control.disable(rule, "")
+            self._throttle.enable(rule) if on else self._throttle.disable(rule)
         except exceptions.CommandError as fault:
             raise SwitchRefused(str(fault)) from None
         logger.info("mitmthrottle: `%s` was switched %s on the page", rule, "on" if on else "off")
@@ -270,7 +273,7 @@ class Page:
     def _pac(self, host: str, proxy: str | None) -> str:
         if proxy is None and (listens := self.listens()):
             proxy = self._as_seen(host, listens[0])
-        policy = self._throttle.control.policy if self._throttle.engine else None
+        policy = self._throttle.snapshot().file_policy
         return pac.pac(policy, pac.parse_proxy(proxy) if proxy else None)
 
     def _as_seen(self, host: str, listens: str) -> str:

@@ -9,8 +9,8 @@ from collections.abc import Awaitable, Callable
 import pytest
 
 from mitmthrottle.store import Address
-from mitmthrottle.store import link as module
-from mitmthrottle.store.link import Away, Link
+from mitmthrottle.store import connection as module
+from mitmthrottle.store.connection import Connection, StoreUnavailable
 
 Script = Callable[[list[str], list[str]], Awaitable[str]]
 
@@ -19,9 +19,9 @@ def asked(script: Script, monkeypatch: pytest.MonkeyPatch) -> str:
     monkeypatch.setattr(module, "TIMEOUT_S", 0.05)
 
     async def main() -> str:
-        link = Link(Address("store.invalid"))
-        monkeypatch.setitem(link._scripts, "parts.lua", script)
-        return str(await link.run("parts.lua", [], []))
+        connection = Connection(Address("store.invalid"))
+        monkeypatch.setitem(connection._scripts, "parts.lua", script)
+        return str(await connection.run("parts.lua", [], []))
 
     return asyncio.run(main())
 
@@ -49,6 +49,6 @@ def test_no_answer_is_waited_for_longer(monkeypatch: pytest.MonkeyPatch) -> None
             ended.append("it")
         return ""
 
-    with pytest.raises(Away, match=r"no answer within 0.05 s"):
+    with pytest.raises(StoreUnavailable, match=r"no answer within 0.05 s"):
         asked(never, monkeypatch)
     assert ended == ["it"]

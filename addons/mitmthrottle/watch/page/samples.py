@@ -1,6 +1,6 @@
 """Asked beside measured, once a second, for each rule that has had something to do.
 
-Rule: measured is what has left the gates since the last sample, asked is what those bodies might
+Rule: measured is what has gone out since the last sample, asked is what those bodies might
 have had in that time, at the rates of this moment; nothing is asked of the data path.
 """
 
@@ -10,13 +10,16 @@ from collections import defaultdict, deque
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 
-from mitmthrottle.proxy.bodies.body import Body
-from mitmthrottle.proxy.watcher import EndedBody
+from mitmthrottle.proxy.observer import EndedBody
+from mitmthrottle.proxy.record import BodySnapshot, Direction, RecordKind
 
 EVERY_S = 1.0
 KEPT = 300
 """samples: five minutes"""
 MOST_RULES = 200
+
+type _Key = tuple[str, RecordKind, Direction]
+"""of a body, from one snapshot to the next"""
 
 
 @dataclass(slots=True)
@@ -64,18 +67,18 @@ class Samples:
         """number of the newest sample"""
         self.series: dict[str, Series] = {}
         self._totals: dict[str, int] = {}
-        self._sent: dict[Body, int] = {}
-        self._now: dict[Body, float] = {}
+        self._sent: dict[_Key, int] = {}
+        self._now: dict[_Key, float] = {}
         self._time: float | None = None
 
-    def rate_now(self, body: Body) -> float | None:
-        """What has left this body's gate over the last second, in bytes/s; None: too new."""
-        return self._now.get(body)
+    def rate_now(self, body: BodySnapshot) -> float | None:
+        """What has gone out of this body over the last second, in bytes/s; None: too new."""
+        return self._now.get(body.key)
 
     def take(
         self,
         now: float,
-        active: Iterable[Body],
+        bodies: Iterable[BodySnapshot],
         ended_bytes: Mapping[str, int],
         just_ended: JustEnded | None = None,
     ) -> None:
@@ -85,24 +88,23 @@ class Samples:
         totals = dict(ended_bytes)
         asked: defaultdict[str, float] = defaultdict(float)
         free: set[str] = set()
-        sent: dict[Body, int] = {}
-        for body in active:
+        sent: dict[_Key, int] = {}
+        for body in bodies:
             if body.rule is None:
                 continue
             name = body.rule.name
-            sent[body] = body.sent_bytes
+            sent[body.key] = body.sent_bytes
             totals[name] = totals.get(name, 0) + body.sent_bytes
-            if not body.headers_sent:
-                continue
             rate = body.rate_bytes_per_s
-            if rate is None:
+            if body.state == "unlimited":
                 free.add(name)
-            else:  # what came during the last second could have it for a part of that
+            elif body.state == "paced" and rate is not None:
+                # What came during the last second could have it for a part of that.
                 asked[name] += rate * min(body.age_s / since_s, 1.0)
         if just_ended is not None:
             just_ended.add_to(asked, since_s)
         before = self._sent
-        self._now = {h: (n - before[h]) / since_s for h, n in sent.items() if h in before}
+        self._now = {k: (n - before[k]) / since_s for k, n in sent.items() if k in before}
         self._sent = sent
         self.last += 1
         for name in totals.keys() | self.series.keys():

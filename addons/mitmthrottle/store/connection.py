@@ -1,7 +1,7 @@
 """The connection to the store.
 
-Rule: a call ends within `TIMEOUT_S` and a little, with an answer or with `Away`; trying again is
-the caller's.
+Rule: a call ends within `TIMEOUT_S` and a little, with an answer or with `StoreUnavailable`; trying
+again is the caller's.
 
 Beside the calls, the process listens on a channel of its own, where others only say that they wait
 for their part. When it ends, however it does, the kernel closes that connection, and the others
@@ -29,7 +29,7 @@ LOOK_S = 0.05  # for an answer that came in while this process itself could not 
 LISTEN_AGAIN_S = 0.25
 
 
-class Away(Exception):
+class StoreUnavailable(Exception):
     """The store has not answered; the message says why. `at_once`: it has refused or closed the
     connection, which happens to one that was idle for long."""
 
@@ -38,7 +38,7 @@ class Away(Exception):
         self.at_once = at_once
 
 
-class Link:
+class Connection:
     """Calls to one store."""
 
     def __init__(self, address: Address) -> None:
@@ -51,16 +51,16 @@ class Link:
             name: self._calls.register_script(
                 resources.files(__package__ or "").joinpath(name).read_text()
             )
-            for name in ("parts.lua", "starts.lua", "quota.lua", "members.lua")
+            for name in ("parts.lua", "starts.lua", "quota.lua", "peers.lua")
         }
 
     def __repr__(self) -> str:
-        return f"Link({self.address}, {self.calls} calls)"
+        return f"Connection({self.address}, {self.calls} calls)"
 
     async def run(
         self, script: str, keys: Sequence[str], arguments: Sequence[str | int | float]
     ) -> Any:
-        """What a script answers: a text or a list of texts. Raises Away."""
+        """What a script answers: a text or a list of texts. Raises StoreUnavailable."""
         self.calls += 1
         call = asyncio.ensure_future(self._scripts[script](list(keys), list(arguments)))
         try:
@@ -69,15 +69,15 @@ class Link:
                 await asyncio.wait({call}, timeout=time_s)
                 if call.done():
                     return call.result()
-            raise Away(f"no answer within {TIMEOUT_S:g} s")
+            raise StoreUnavailable(f"no answer within {TIMEOUT_S:g} s")
         except exceptions.ConnectionError as error:
-            raise Away(str(error) or type(error).__name__, at_once=True) from None
+            raise StoreUnavailable(str(error) or type(error).__name__, at_once=True) from None
         except exceptions.NoPermissionError as error:
-            raise Away(f"it refuses what is needed: {error}") from None
+            raise StoreUnavailable(f"it refuses what is needed: {error}") from None
         except exceptions.RedisError as error:
-            raise Away(str(error) or type(error).__name__) from None
+            raise StoreUnavailable(str(error) or type(error).__name__) from None
         except OSError as error:
-            raise Away(error.strerror or type(error).__name__) from None
+            raise StoreUnavailable(error.strerror or type(error).__name__) from None
         finally:
             if not call.done():
                 call.cancel()

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING
 from mitmthrottle.policy.language.outside import shown
 
 from .answers import MOST_PROCESSES, count, milliseconds
-from .link import Away
+from .connection import StoreUnavailable
 
 if TYPE_CHECKING:
     from .store import Store
@@ -26,7 +26,7 @@ LONGEST_CHARS = 8192
 
 
 @dataclass(frozen=True, slots=True)
-class Said:
+class PeerMessage:
     """What one process says of itself, and how long ago."""
 
     process: str
@@ -35,20 +35,20 @@ class Said:
 
 
 @dataclass(frozen=True, slots=True)
-class Heard:
+class PeerMessages:
     """Some of those that are there, and how many there are."""
 
     count: int
-    said: tuple[Said, ...]
+    messages: tuple[PeerMessage, ...]
 
 
-async def tell(store: Store, text: str, *, listen: bool) -> Heard | None:
+async def exchange_status(store: Store, text: str, *, listen: bool) -> PeerMessages | None:
     """Say this of our process. What all say, ours included; None where nobody wants to know
     (`listen`), or the store does not answer."""
     names = store.names
     try:
-        answer = await store.link.run(
-            "members.lua",
+        answer = await store.connection.run(
+            "peers.lua",
             [names.fleet, names.of("members", "")],
             [store.sharing.process, text, MOST_TOLD if listen else 0],
         )
@@ -56,15 +56,20 @@ async def tell(store: Store, text: str, *, listen: bool) -> Heard | None:
             return None
         if not isinstance(answer, list):
             return None
-        return Heard(count(answer[0], MOST_PROCESSES), tuple(_said(answer[1:])))
-    except (Away, ValueError, IndexError):  # whether it is away is for others to find out
+        return PeerMessages(count(answer[0], MOST_PROCESSES), tuple(_messages(answer[1:])))
+    except (
+        StoreUnavailable,
+        ValueError,
+        IndexError,
+    ):
+        # Whether it is away is for others to find out.
         return None
 
 
-def _said(answer: list[str]) -> list[Said]:
+def _messages(answer: list[str]) -> list[PeerMessage]:
     triples = zip(answer[::3], answer[1::3], answer[2::3], strict=False)
     return [
-        Said(shown(process, LONGEST_NAME), milliseconds(silent_ms) / 1000, text)
+        PeerMessage(shown(process, LONGEST_NAME), milliseconds(silent_ms) / 1000, text)
         for process, silent_ms, text in triples
         if isinstance(process, str) and isinstance(text, str) and len(text) <= LONGEST_CHARS
     ]

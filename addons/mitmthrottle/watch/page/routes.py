@@ -19,13 +19,13 @@ from starlette.responses import JSONResponse, PlainTextResponse, Response
 from starlette.routing import Route
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
-from . import state_json
+from . import api
 from .access import Access, Visit
-from .state_view import Reading
+from .view import Reading
 
 logger = logging.getLogger(__name__)
 
-FILES = Path(__file__).with_name("page_files")
+FILES = Path(__file__).with_name("files")
 TYPES = {".css": "text/css", ".js": "text/javascript", ".svg": "image/svg+xml"}
 HEALTH = ("/healthz", "/readyz")
 VISIT = "mitmthrottle.visit"
@@ -54,7 +54,7 @@ class Backend:
     access: Callable[[], Access]
     is_ourselves: Callable[[str, int], bool]
     """whether a client of the listener is this very proxy"""
-    state: Callable[[Reading], state_json.State]
+    state: Callable[[Reading], api.State]
     policy_text: Callable[[Reading], str | None]
     switch: Callable[[str, bool], None]
     """a rule on or off; raises SwitchRefused"""

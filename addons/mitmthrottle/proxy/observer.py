@@ -1,7 +1,7 @@
 """Who is told what happens: the log, the metrics, the page.
 
-Rule: a watcher looks on. What goes wrong in one is logged once and counted, and never reaches
-a flow or another watcher; and what need not be told at once is told when there is more of it, for
+Rule: an observer looks on. What goes wrong in one is logged once and counted, and never reaches
+a flow or another observer; and what need not be told at once is told when there is more of it, for
 one thing after another takes a third of the time that each takes between other things.
 """
 
@@ -16,8 +16,7 @@ from mitmproxy import http
 
 from mitmthrottle.policy import Decision, Exchange, Policy, PolicyError
 
-from .bodies.body import Body
-from .record import Record
+from .record import BodySnapshot, Record
 from .unpaced import Unpaced
 
 logger = logging.getLogger(__name__)
@@ -35,7 +34,7 @@ MOST_UNTOLD = 250
 """decisions and ends: told in 4 ms or so, in which no piece of any response leaves"""
 
 
-class Watcher:
+class Observer:
     """Told of everything, in the event loop: return soon and never wait. Override what you need."""
 
     wants_unmatched: bool = False
@@ -45,7 +44,7 @@ class Watcher:
     def policy_in_force(self, policy: Policy, path: Path | None, reloads: int) -> None:
         """This policy decides from now on; `reloads` counts how often a newer file took over.
 
-        Also told when a command has changed a rule, and to a watcher that comes later.
+        Also told when a command has changed a rule, and to an observer that comes later.
         """
 
     def policy_refused(self, error: PolicyError) -> None:
@@ -55,8 +54,8 @@ class Watcher:
         """A response's headers came. Told again for the same flow when its body has settled it.
         Told within `TELL_EVERY_S`, and before the end of the same flow."""
 
-    def began(self, body: Body) -> None:
-        """A body is in the throttle's hands; `body` tells how far it is until it `ended`."""
+    def began(self, body: BodySnapshot) -> None:
+        """A body is in the throttle's hands; how far it is later, a `Snapshot` tells."""
 
     def ended(self, record: EndedBody) -> None:
         """A body has ended, however it did; also one that no rule slowed, if anybody wanted to be
@@ -69,38 +68,38 @@ class Watcher:
         """The throttle has stopped: no policy is in force any more."""
 
 
-class Watchers(Watcher):
+class Observers(Observer):
     """All that watch, as one."""
 
     def __init__(self) -> None:
-        self.faults: Counter[str] = Counter()  # by watcher and what it was told
-        self._all: list[Watcher] = []
+        self.faults: Counter[str] = Counter()  # by observer and what it was told
+        self._all: list[Observer] = []
         # Those who listen to what comes with each response.
-        self._to_decisions: list[Watcher] = []
-        self._to_beginnings: list[Watcher] = []
-        self._to_ends: list[Watcher] = []
+        self._to_decisions: list[Observer] = []
+        self._to_beginnings: list[Observer] = []
+        self._to_ends: list[Observer] = []
         self._later: Later | None = None
         self._is_due = False  # somebody will call
         self._untold: list[EndedBody | tuple[http.HTTPFlow, Exchange, Decision]] = []
 
     @property
     def wants_unmatched(self) -> bool:  # type: ignore[override]  # read-only here
-        for watcher in self._all:  # noqa: SIM110  # for each response: `any` costs more
-            if watcher.wants_unmatched:
+        for observer in self._all:  # noqa: SIM110  # for each response: `any` costs more
+            if observer.wants_unmatched:
                 return True
         return False
 
-    def add(self, watcher: Watcher) -> None:
+    def add(self, observer: Observer) -> None:
         self.catch_up()
-        self._all.append(watcher)
-        kind = type(watcher)
+        self._all.append(observer)
+        kind = type(observer)
         for listeners, listens in (
-            (self._to_decisions, kind.decided is not Watcher.decided),
-            (self._to_beginnings, kind.began is not Watcher.began),
-            (self._to_ends, kind.ended is not Watcher.ended),
+            (self._to_decisions, kind.decided is not Observer.decided),
+            (self._to_beginnings, kind.began is not Observer.began),
+            (self._to_ends, kind.ended is not Observer.ended),
         ):
             if listens:
-                listeners.append(watcher)
+                listeners.append(observer)
 
     # -- decisions and ends, some at a time
 
@@ -131,24 +130,24 @@ class Watchers(Watcher):
         self.catch_up()
 
     def catch_up(self) -> None:
-        """Tell all that is untold; to be called before what watchers know is asked for."""
+        """Tell all that is untold; to be called before what observers know is asked for."""
         if not self._untold:
             return
         untold, self._untold = self._untold, []
-        for watcher in self._to_decisions:
+        for observer in self._to_decisions:
             for what in untold:
                 if type(what) is tuple:
                     try:
-                        watcher.decided(*what)
+                        observer.decided(*what)
                     except Exception:  # see the rule above
-                        self._fault(watcher, "decided")
-        for watcher in self._to_ends:
+                        self._fault(observer, "decided")
+        for observer in self._to_ends:
             for what in untold:
                 if isinstance(what, (Record, Unpaced)):
                     try:
-                        watcher.ended(what)
+                        observer.ended(what)
                     except Exception:  # see the rule above
-                        self._fault(watcher, "ended")
+                        self._fault(observer, "ended")
 
     # -- everything else, at once
 
@@ -161,19 +160,24 @@ class Watchers(Watcher):
     def unconcerned(self, passing: Unpaced) -> None:
         """`decided` for those who want to know of what no rule could match: at once, for they may
         want no more of them."""
-        for watcher in self._to_decisions:
-            if watcher.wants_unmatched:
+        for observer in self._to_decisions:
+            if observer.wants_unmatched:
                 try:
-                    watcher.decided(passing.flow, passing.exchange, NO_RULE)
+                    observer.decided(passing.flow, passing.exchange, NO_RULE)
                 except Exception:  # see the rule above
-                    self._fault(watcher, "decided")
+                    self._fault(observer, "decided")
 
-    def began(self, body: Body) -> None:
-        for watcher in self._to_beginnings:
+    @property
+    def listen_to_beginnings(self) -> bool:
+        """Whether anybody wants to be told of bodies that begin."""
+        return bool(self._to_beginnings)
+
+    def began(self, body: BodySnapshot) -> None:
+        for observer in self._to_beginnings:
             try:
-                watcher.began(body)
+                observer.began(body)
             except Exception:  # see the rule above
-                self._fault(watcher, "began")
+                self._fault(observer, "began")
 
     def failed(self, what: str) -> None:
         self._tell(lambda each: each.failed(what), "failed")
@@ -181,13 +185,13 @@ class Watchers(Watcher):
     def stopped(self) -> None:
         self._tell(lambda each: each.stopped(), "stopped")
 
-    def _tell(self, tell: Callable[[Watcher], None], what: str) -> None:
+    def _tell(self, tell: Callable[[Observer], None], what: str) -> None:
         self.catch_up()  # in the order in which it was so
-        for watcher in self._all:
+        for observer in self._all:
             try:
-                tell(watcher)
+                tell(observer)
             except Exception:  # see the rule above
-                self._fault(watcher, what)
+                self._fault(observer, what)
 
     def _fault(self, who: object, what: str) -> None:
         """To be called in an `except`."""

@@ -11,9 +11,8 @@ import pytest
 from mitmproxy import http
 
 from mitmthrottle.policy import Decision, Exchange, Policy, PolicyError, parse_policy
-from mitmthrottle.proxy.bodies.body import Body
-from mitmthrottle.proxy.record import Record
-from mitmthrottle.proxy.watcher import EndedBody, Watcher
+from mitmthrottle.proxy.observer import EndedBody, Observer
+from mitmthrottle.proxy.record import BodySnapshot, Record
 
 from .playbook import Wire, wire
 from .relayed import relay
@@ -35,13 +34,13 @@ rules:
 """
 
 
-class Notes(Watcher):
+class Notes(Observer):
     def __init__(self, *, unmatched: bool = False) -> None:
         self.wants_unmatched = unmatched
         self.policies: list[tuple[str, int]] = []
         self.decisions: list[tuple[str, Decision]] = []
         self.exchanges: list[Exchange] = []
-        self.begun: list[Body] = []
+        self.begun: list[BodySnapshot] = []
         self.records: list[Record] = []
         self.failures: list[str] = []
         self.refused: list[PolicyError] = []
@@ -57,7 +56,7 @@ class Notes(Watcher):
         self.decisions.append((flow.id, decision))
         self.exchanges.append(exchange)
 
-    def began(self, body: Body) -> None:
+    def began(self, body: BodySnapshot) -> None:
         self.begun.append(body)
 
     def ended(self, record: EndedBody) -> None:
@@ -73,21 +72,24 @@ class Notes(Watcher):
         return [each.rule.name if each.rule else None for _, each in self.decisions]
 
 
-def watched(w: Wire, *, unmatched: bool = False) -> Notes:
+def observed(w: Wire, *, unmatched: bool = False) -> Notes:
     notes = Notes(unmatched=unmatched)
-    w.addon.watch(notes)
+    w.addon.observe(notes)
     return notes
 
 
 def test_a_slowed_response_is_told_from_its_headers_to_its_end() -> None:
     with wire(SLOW) as w:
-        notes = watched(w)
+        notes = observed(w)
         w.request(GET)
         w.respond(HEAD_20K)
         w.respond(BODY)
         assert notes.rules() == ["photos"]
-        (held,) = notes.begun
+        (begun,) = notes.begun
+        assert (begun.flow_id, begun.sent_bytes) == (w.flows[0].id, 0)
+        (held,) = w.addon.snapshot().bodies
         assert held.waiting_bytes > 18_000
+        assert begun.waiting_bytes == 0  # what was told is not changed afterwards
         w.pass_time(3)
         (record,) = notes.records
         assert record.rule is not None
@@ -102,12 +104,12 @@ def test_a_slowed_response_is_told_from_its_headers_to_its_end() -> None:
 
 def test_who_comes_late_learns_what_is_in_force() -> None:
     with wire(SLOW) as w:
-        assert watched(w).policies == [("test", 0)]
+        assert observed(w).policies == [("test", 0)]
 
 
 def test_unmatched_responses_are_not_even_looked_at_unless_wanted() -> None:
     with wire(SLOW) as w:
-        notes = watched(w)
+        notes = observed(w)
         w.request(OTHER)
         w.respond(HEAD_20K)
         w.respond(BODY)
@@ -120,7 +122,7 @@ def test_unmatched_responses_are_not_even_looked_at_unless_wanted() -> None:
 @pytest.mark.parametrize("streamed", [True, False])
 def test_unmatched_responses_are_counted_where_wanted(request_text: str, streamed: bool) -> None:
     with wire(SLOW) as w:
-        notes = watched(w, unmatched=True)
+        notes = observed(w, unmatched=True)
         if streamed:
             w.options.stream_large_bodies = "1"
         w.request(request_text)
@@ -142,7 +144,7 @@ def test_unmatched_responses_are_counted_where_wanted(request_text: str, streame
 
 def test_who_does_not_want_unmatched_responses_is_told_only_of_their_end() -> None:
     with wire(SLOW) as w:
-        one, other = watched(w, unmatched=True), watched(w)
+        one, other = observed(w, unmatched=True), observed(w)
         w.request(OTHER)
         w.respond(HEAD_20K)
         w.respond(BODY)
@@ -153,7 +155,7 @@ def test_who_does_not_want_unmatched_responses_is_told_only_of_their_end() -> No
 
 def test_who_wanted_a_response_is_told_of_its_end_whatever_it_wants_by_then() -> None:
     with wire(SLOW) as w:
-        notes = watched(w, unmatched=True)
+        notes = observed(w, unmatched=True)
         w.request(OTHER)
         w.respond(HEAD_20K)
         notes.wants_unmatched = False
@@ -164,7 +166,7 @@ def test_who_wanted_a_response_is_told_of_its_end_whatever_it_wants_by_then() ->
 @pytest.mark.parametrize("who", ["client", "origin"])
 def test_who_left_an_unmatched_response(who: str) -> None:
     with wire(SLOW) as w:
-        notes = watched(w, unmatched=True)
+        notes = observed(w, unmatched=True)
         w.request(OTHER)
         w.respond(HEAD_20K)
         w.respond(BODY[:10_000])
@@ -174,7 +176,7 @@ def test_who_left_an_unmatched_response(who: str) -> None:
 
 def test_an_exception_is_told_with_its_rule_and_marks_nothing() -> None:
     with wire(PASS) as w:
-        notes = watched(w)
+        notes = observed(w)
         w.request(GET)
         w.respond(HEAD_20K)
         w.respond(BODY)
@@ -188,7 +190,7 @@ def test_an_exception_is_told_with_its_rule_and_marks_nothing() -> None:
 
 def test_an_exception_that_only_the_body_tells_of() -> None:
     with wire(PASS.replace('path: "/p*"', "content: photo, size: < 30 kB")) as w:
-        notes = watched(w)
+        notes = observed(w)
         w.request(GET)
         w.respond("HTTP/1.1 200 OK\nContent-Length: 20000\n\n")
         w.respond(b"\xff\xd8\xff\xe0" + BODY[4:])
@@ -202,7 +204,7 @@ def test_an_exception_that_only_the_body_tells_of() -> None:
 
 def test_a_response_that_turns_out_to_match_is_decided_twice() -> None:
     with wire(SLOW) as w:
-        notes = watched(w)
+        notes = observed(w)
         w.request(GET)
         w.respond("HTTP/1.1 200 OK\nContent-Length: 20000\n\n")
         w.respond(b"\xff\xd8\xff\xe0" + BODY[4:])
@@ -213,7 +215,7 @@ def test_a_response_that_turns_out_to_match_is_decided_twice() -> None:
 
 def test_a_blocked_request_is_decided_and_ends_as_blocked() -> None:
     with wire(with_effect("block: 451", "host: .slow.example")) as w:
-        notes = watched(w)
+        notes = observed(w)
         w.request(GET)
         assert notes.rules() == ["photos"]
         assert [record.outcome for record in notes.records] == ["blocked"]
@@ -222,7 +224,7 @@ def test_a_blocked_request_is_decided_and_ends_as_blocked() -> None:
 
 def test_an_upload_has_a_record_of_its_own() -> None:
     with wire(with_effect("upload: {rate: 8 kB/s}", "host: .slow.example")) as w:
-        notes = watched(w)
+        notes = observed(w)
         w.request("POST http://a.slow.example/ HTTP/1.1\nHost: a.slow.example\n"
                   "Content-Length: 20000\n\n")  # fmt: skip
         w.send(BODY)
@@ -235,7 +237,7 @@ def test_an_upload_has_a_record_of_its_own() -> None:
 
 def test_both_ways_of_a_relayed_connection() -> None:
     with relay(SLOW_OPAQUE, NAMED, ignore=False) as r:
-        notes = watched(r)
+        notes = observed(r)
         r.say(r.server, DATA)
         r.say(r.client, DATA[:4000])
         r.pass_time(5)
@@ -251,21 +253,21 @@ def test_both_ways_of_a_relayed_connection() -> None:
 
 
 def test_a_watcher_that_fails_harms_nobody(caplog: pytest.LogCaptureFixture) -> None:
-    class Broken(Watcher):
+    class Broken(Observer):
         wants_unmatched = True
 
         def decided(self, flow: http.HTTPFlow, exchange: Exchange, decision: Decision) -> None:
             raise RuntimeError("decided")
 
-        def began(self, body: Body) -> None:
+        def began(self, body: BodySnapshot) -> None:
             raise RuntimeError("began")
 
         def ended(self, record: EndedBody) -> None:
             raise RuntimeError("ended")
 
     with wire(SLOW) as w:
-        w.addon.watch(Broken())
-        notes = watched(w)
+        w.addon.observe(Broken())
+        notes = observed(w)
         with caplog.at_level(logging.ERROR):
             for _ in range(2):
                 w.request(GET)
@@ -274,7 +276,7 @@ def test_a_watcher_that_fails_harms_nobody(caplog: pytest.LogCaptureFixture) -> 
                 w.pass_time(3)
         assert w.body().endswith(BODY)
         assert len(notes.records) == len(notes.begun) == len(notes.decisions) == 2
-        assert w.addon.watchers.faults == {
+        assert w.addon.observers.faults == {
             "Broken.decided": 2,
             "Broken.began": 2,
             "Broken.ended": 2,
@@ -285,7 +287,7 @@ def test_a_watcher_that_fails_harms_nobody(caplog: pytest.LogCaptureFixture) -> 
 
 def test_an_error_of_ours_is_told(monkeypatch: pytest.MonkeyPatch) -> None:
     with wire(SLOW) as w:
-        notes = watched(w)
+        notes = observed(w)
         monkeypatch.setattr(w.engine, "decide", lambda exchange: 1 / 0)
         w.request(GET)
         w.respond(HEAD_20K)
@@ -296,7 +298,7 @@ def test_an_error_of_ours_is_told(monkeypatch: pytest.MonkeyPatch) -> None:
 
 def test_policies_that_come_and_go_are_told() -> None:
     with wire(SLOW) as w:
-        notes = watched(w)
+        notes = observed(w)
         w.addon._reloaded(parse_policy(SLOW.replace("8 kB/s", "16 kB/s"), "policy.yaml"))
         w.addon.disable("photos")
         w.addon.enable("photos")
