@@ -2,7 +2,7 @@
 # The first run makes .venv and installs the pinned dependencies, later ones start at once.
 
 .DEFAULT_GOAL := help
-.PHONY: help demo tools test e2e lint lab lab-down bench mutants clean
+.PHONY: help demo tools dist test e2e lint lab lab-down bench mutants clean
 MAKEFLAGS += --no-print-directory
 
 VENV := .venv
@@ -22,6 +22,7 @@ help:
 	@echo "make lab-down  remove them"
 	@echo "make bench  measure beside nginx, HAProxy, Squid, tc and bare mitmdump (as root, on Debian)"
 	@echo "make mutants  small faults in a copy of the code: do the tests see them? PATHS, COUNT, SEED"
+	@echo "make dist   the wheel and the source archive, in dist/"
 	@echo "make clean  remove what was made here"
 
 demo: $(VENV)/.lab
@@ -77,6 +78,11 @@ COUNT ?= 60
 SEED ?= 0
 mutants: $(VENV)/.dev
 	@$(BIN)/python tests/mutants.py --count $(COUNT) --seed $(SEED) $(PATHS)
+
+# As docs/releasing.md says.
+dist: | $(BIN)/python
+	@$(PIP) install build
+	@$(BIN)/python -m build --outdir dist .
 
 lab: $(VENV)/.lab
 	@$(BIN)/python -m mitmthrottle.lab.transparent up

@@ -383,10 +383,10 @@ def run(*arguments: str) -> subprocess.CompletedProcess[str]:
 
 
 def test_run_hands_further_options_to_mitmdump(policy: Path) -> None:
-    """`--options` makes mitmdump list its options, ours among them, and end."""
+    """`--options` makes mitmdump list its options and end."""
     result = run(str(policy), "--listen-port", "0", "-q", "--options")
     assert result.returncode == 0, result.stderr
-    assert "\nthrottle_policy:" in result.stdout
+    assert "\nlisten_port:" in result.stdout
 
 
 def test_run_leaves_wrong_options_to_mitmdump(policy: Path) -> None:

@@ -133,6 +133,24 @@ def test_every_key_of_a_rule_has_a_heading() -> None:
         assert set(keys_of(part)) - {"from"} <= named
 
 
+def test_every_key_says_what_others_call_it() -> None:
+    """So that who searches for the word that he knows finds ours."""
+    sections = re.split(r"^(?=#{2,3} )", TEXT, flags=re.MULTILINE)
+    keys = [part for part in sections if part.startswith("### ")]
+    assert len(keys) > 20
+    for part in keys:
+        assert len(re.findall(r"^\*Elsewhere:\* ", part, re.MULTILINE)) == 1, part.splitlines()[0]
+
+
+@pytest.mark.parametrize(
+    "words", ["latency", "bandwidth", "rate limit", "goodput", "token bucket", "packet loss"]
+)
+def test_the_words_that_people_search_for_are_there(words: str) -> None:
+    readme = (Path(__file__).parents[2] / "README.md").read_text(encoding="utf-8")
+    for text in (TEXT, readme):
+        assert words in re.sub(r"\s+", " ", text).lower()
+
+
 def test_every_family_of_presets_is_named() -> None:
     for family in {name.split("/")[0] for name in presets()}:
         assert f"`{family}/…`" in TEXT

@@ -157,7 +157,7 @@ out = {
     "no cover": problems("{dialup: 56}", more="  - {when: {odd: true}, then: {dialup: 28}}\\n"),
     "yaml": parse_policy(policy.to_yaml()) == policy,
     "odd": as_text(explain_exchange(policy, Exchange("a.slow.example", path="/ab"))),
-    "even": explain(policy, Exchange("a.slow.example", path="/a")),
+    "even": explain_exchange(policy, Exchange("a.slow.example", path="/a")),
     "schema": [made["Then"]["properties"]["dialup"], made["Stage"]["properties"]["dialup"],
                made["When"]["properties"]["odd"]],
     "after": policy.rules[0].then.at(60.0)[0].describe(),

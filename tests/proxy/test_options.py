@@ -97,7 +97,7 @@ def test_what_cannot_is_a_sentence(
     given(context, spec)
     (sentence,) = said(caplog)
     assert sentence.startswith("mitmthrottle: ")
-    assert words in sentence
+    assert words in sentence.replace("Not an integer", "not an integer")  # as 12.2 has it
 
 
 def test_one_that_cannot_does_not_lose_the_others(

@@ -142,7 +142,7 @@ def require_known_mitmproxy() -> None:
         message = (
             "mitmthrottle cannot pace with this mitmproxy: "
             + "; ".join(found)
-            + ". Install one it is made for: pip install 'mitmproxy>=12.2,<12.4'"
+            + ". Install one it is made for: pip install 'mitmproxy>=12.2.1,<12.4'"
         )
         logger.error(message)
         raise exceptions.OptionsError(message)
