@@ -125,6 +125,23 @@ def test_every_budget_of_a_nest_keeps_its_promise(
         assert promise.worst_bytes <= over + 1 + 1e-6 * promise.allowed, budget
 
 
+def test_a_piece_that_is_cut_anew_is_not_late() -> None:
+    """It is due at once then: what comes meanwhile must not be counted twice."""
+    run = Checked()
+    nest = [
+        run.budget(500, None, True),
+        run.budget(12832, None, True),
+        run.budget(500, None, False),
+    ]
+    for number in range(3):
+        run.join(number, *nest[number:], chunk=lambda: 3000)
+    for number, first in enumerate([0, 0, 0, 1]):
+        run.join(10 + number, *nest[first:], chunk=lambda: 700)
+        run.run(0.3)
+    promise = run.promises[nest[2]]
+    assert promise.worst_bytes <= run.largest - promise.smallest + 1
+
+
 def longest_silence(events: list[tuple[float, int]], start: float, end: float) -> float:
     times = [start, *(when for when, _ in events if start < when < end), end]
     return max(after - before for before, after in itertools.pairwise(times))

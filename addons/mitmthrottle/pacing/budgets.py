@@ -193,7 +193,6 @@ class Budget:
         factor = min(1.0, self.rate_bytes_per_s / before_bytes_per_s)
         self._cut_for *= factor
         self._recut(factor, now)
-        self._level = min(self._level, self._cap())
 
     def join(self, claimant: Claimant) -> None:
         """One more draws from this budget."""
@@ -341,6 +340,7 @@ class Budget:
 
     def _recut(self, factor: float, now: float) -> None:
         """What waits was cut for a larger rate, and would be silent for as many times longer."""
+        self._accrue(now)
         limit = self.piece_limit_bytes
         for claimant in self._claimants:
             if not claimant.waiting:
@@ -359,6 +359,8 @@ class Budget:
                 for start, serial, claimant in self._queue
             ]
             heapq.heapify(self._queue)
+        # What had come for a larger piece is no burst; and the smaller one is due now, not late.
+        self._level = min(self._level, self._cap())
 
     def _moved(self, claimant: Claimant, start: float, last: float) -> float:
         if start > last and not claimant.withdrawn:
