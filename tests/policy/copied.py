@@ -14,7 +14,7 @@ from pathlib import Path
 
 ROOT = Path(__file__).parents[2]
 _COPIED = ("addons", "docs", "policies", "tests/policy", "tests/proxy")
-_FILES = ("policy.schema.json", "CHANGELOG.md", "pyproject.toml", "tests/__init__.py")
+_FILES = ("README.md", "policy.schema.json", "CHANGELOG.md", "pyproject.toml", "tests/__init__.py")
 
 
 def copied(folder: Path) -> Path:

@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pytest
 
-from mitmthrottle.proxy.control.commands import service_manager
+from mitmthrottle.proxy.control import service_manager
 from mitmthrottle.proxy.control.service_manager import ALIVE, READY, interval_s, say_alive, tell
 
 
