@@ -252,3 +252,27 @@ def test_who_was_there_before_a_crowd_is_not_silent_for_long(old: int) -> None:
     assert sum(since) == pytest.approx(1e6, rel=0.01)
     assert min(since) > 0.8 * 1e6 / 200
     assert max(since) < 1.2 * 1e6 / 200
+
+
+@pytest.mark.parametrize(("shared", "takes_s"), [(True, 0.048), (False, 0.0)])
+def test_a_shared_rate_earns_little_while_nobody_asks(shared: bool, takes_s: float) -> None:
+    """Or small bodies would look fast to whoever measures a link by them."""
+    run = Simulation()
+    budget = Budget(137_500, None, run.now, shared=shared)
+    run.run(1.0)
+    begun = run.now
+    run.join("10 kB", budget, size=10_000)
+    run.run(1.0)
+    assert run.sent["10 kB"][-1][0] - begun == pytest.approx(takes_s, abs=0.001)
+
+
+@pytest.mark.parametrize("late_s", [0.0, 0.03, 0.06])
+def test_a_small_burst_costs_a_shared_rate_nothing(late_s: float) -> None:
+    run = Simulation(late_s=late_s)
+    budget = Budget(137_500, None, run.now, shared=True)
+    for number in range(4):
+        run.join(number, budget)
+    run.run(20.0)
+    assert sum(size for _, size in run.everything()) == pytest.approx(20 * 137_500, rel=0.005)
+    shares = [run.total(number) for number in range(4)]
+    assert max(shares) - min(shares) < 0.005 * max(shares)

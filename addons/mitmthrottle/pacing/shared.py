@@ -47,7 +47,7 @@ class Shared:
         self.sweep(now)
         budget = self._budgets.get(key)
         if budget is None:
-            budget = Budget(rate_bytes_per_s, burst_bytes, now, policing=policing)
+            budget = Budget(rate_bytes_per_s, burst_bytes, now, policing=policing, shared=True)
             self._budgets[key] = budget
             if self._allocations is not None and not here_only:
                 self._allocations.share(key, budget, now)

@@ -129,7 +129,7 @@ class RateEffect(Effect):
         "burst": Key(
             BurstField | None,
             None,
-            "what may pass at once after idling (default: 100 ms of the rate)",
+            "what may pass at once after idling (default: 100 ms of the rate; shared: 25 ms)",
             homes=_EVERYWHERE,
         ),
         "as_": Key(
