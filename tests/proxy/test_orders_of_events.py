@@ -182,3 +182,59 @@ def test_an_answer_made_by_an_addon_passes_as_it_was_made() -> None:
         w.pass_time(5)
         assert w.body() == BODY
         assert w.nothing_left()
+
+
+# -- what is cut or blocked while something else ends
+
+CHUNKED_HEAD = "HTTP/1.1 200 OK\nContent-Type: image/jpeg\nTransfer-Encoding: chunked\n\n"
+
+
+@pytest.mark.parametrize("how", ["http/1.1 closed", "chunked"])
+def test_an_origin_that_dies_lets_out_no_more_than_until_the_cut(how: str) -> None:
+    with wire(policy("rate: 8 kB/s, cut: {after: 12 kB}")) as w:
+        w.request(GET)
+        w.respond(HEAD_20K if how != "chunked" else CHUNKED_HEAD)
+        w.respond(BODY[:16000] if how != "chunked" else b"3e80\r\n" + BODY[:16000] + b"\r\n")
+        w.pass_time(0.2)
+        w.close(w.servers[-1])
+        w.pass_time(3.0)
+        text = w.received().partition(b"\r\n\r\n")[2]
+        assert len(text) < 12_100
+        if how != "chunked":
+            assert text == BODY[:12000]
+        assert w.client in w.closed
+        assert outcome(w) == "cut"
+        assert w.nothing_left()
+
+
+def test_an_origin_that_dies_before_the_cut_is_told_as_gone() -> None:
+    with wire(policy("rate: 8 kB/s, cut: {after: 12 kB}")) as w:
+        w.request(GET)
+        w.respond(HEAD_20K)
+        w.respond(BODY[:9000])
+        w.pass_time(0.2)
+        w.close(w.servers[-1])
+        w.pass_time(3.0)
+        assert w.body() == BODY[:9000]
+        assert outcome(w) == "origin-gone"
+        assert w.nothing_left()
+
+
+def test_an_upload_ends_where_its_response_is_blocked() -> None:
+    """Nobody would take the rest of it: the origin has been told that it is cancelled."""
+    stages = "stages: [{for: 2 s, rate: 8 kB/s}, {block: 451}], delay: 10 s"
+    with wire(policy(f"upload: {{rate: 2 kB/s}}, {stages}")) as w:
+        w.request(POST)
+        w.send(BODY[:10000])
+        w.pass_time(0.5)
+        w.respond(HEAD_20K)
+        w.pass_time(12.0)
+        assert b" 451 " in w.received()
+        sent = w.at_origin().partition(b"\r\n\r\n")[2]
+        assert len(sent) < 7000
+        assert w.flows[0].metadata["mitmthrottle"]["upload"]["outcome"] == "blocked"
+        assert outcome(w) == "blocked"
+        w.send(BODY[10000:])
+        w.pass_time(1.0)
+        assert w.at_origin().partition(b"\r\n\r\n")[2] == sent
+        assert w.nothing_left()

@@ -130,6 +130,11 @@ class Timeline:
         )
         return line
 
+    @property
+    def cut_bytes(self) -> float:
+        """Where it is cut; infinity: nowhere."""
+        return self._cut_bytes
+
     def is_cut(self, sent_bytes: int) -> bool:
         return sent_bytes >= self._cut_bytes
 

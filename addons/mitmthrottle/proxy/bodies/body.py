@@ -120,6 +120,7 @@ class Body:
         "_began",
         "_began_within_quota",
         "_delay_s",
+        "_ends_at_bytes",
         "_held_since",
         "_own",
         "_pace",
@@ -222,6 +223,7 @@ class Body:
         self._began_within_quota = False
         self._delay_s = 0.0
         self._timeline: Timeline | None = None
+        self._ends_at_bytes = math.inf  # where it is cut although its sender is gone
         self._place: StartPlace | None = None  # in the line of those who wait to start
         # -- its way through its budgets
         self._pace: Pace | None = None  # made when first needed
@@ -385,6 +387,12 @@ class Body:
             self.plan = FREE
             self._asked = False
 
+    def sender_gone(self) -> None:
+        """What is held goes out at once, but no further than to where it is cut."""
+        if self._timeline is not None:
+            self._ends_at_bytes = self._timeline.cut_bytes
+        self.stop_pacing()
+
     # -- what comes and what goes
 
     def push(self, data: bytes | bytearray | memoryview) -> None:
@@ -426,8 +434,13 @@ class Body:
             self.headers_sent = True
             if self.receives_headers:
                 return Mark.HEADERS
-        if self.queue.contiguous_bytes:
-            return self._take(self.queue.contiguous_bytes)
+        room = self._ends_at_bytes - self.sent_bytes
+        if room <= 0:
+            self._ends_at_bytes = math.inf
+            self.queue.clear()
+            return Mark.CUT
+        if waiting := self.queue.contiguous_bytes:
+            return self._take(int(min(waiting, room)))
         return self._tail()
 
     def settle(self) -> None:

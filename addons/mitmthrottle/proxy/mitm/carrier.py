@@ -125,7 +125,10 @@ class Carrier(layer.Layer):
 
     def _pass_rest(self, body: Body) -> layer.CommandGenerator[None]:
         """It is not paced any more, or its sender is gone: what is held goes out at once."""
-        body.stop_pacing()
+        if body.closed:
+            body.stop_pacing()
+        else:
+            body.sender_gone()
         while (item := body.next_of_all()) is not None:
             yield from self._hand_on(body, item)
 

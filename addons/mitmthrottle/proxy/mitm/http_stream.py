@@ -13,6 +13,7 @@ answered counts.
 
 from __future__ import annotations
 
+import time
 from collections.abc import Callable
 
 from mitmproxy import flow as mflow
@@ -316,6 +317,8 @@ class PacedStream(Carrier, http.HttpStream):
                     self._go_on_without_origin(self.response)
                     return
                 yield from self._origin_gone()
+                if self.server_state == self.state_errored:  # it has been cut at its place
+                    return
             yield from super()._handle_event(event)
             self._see_to_ends()
 
@@ -414,7 +417,25 @@ class PacedStream(Carrier, http.HttpStream):
         if not self._made:
             self._made = True
             yield http.SendHttp(self._cancel("blocked by policy"), self.context.server)
+            if self.client_state == self.state_stream_request_body:
+                yield from self._drop_rest_of_request()
         self._use_made_response(body)
+
+    def _drop_rest_of_request(self) -> layer.CommandGenerator[None]:
+        """It has been answered, and nobody takes what the client still sends."""
+        if self.upload is not None:
+            flow_controlled = self.upload.flow_controlled
+            self._close(self.upload, "blocked")
+            if flow_controlled:
+                yield http.SendHttp(OpenWindow(self.stream_id, None), self.context.client)
+        self.client_state = self._state_drop_rest_of_request
+
+    def _state_drop_rest_of_request(self, event: events.Event) -> layer.CommandGenerator[None]:
+        if isinstance(event, http_events.RequestEndOfMessage):
+            self.flow.request.timestamp_end = time.time()
+            self.client_state = self.state_done
+            if self.server_state == self.state_done:
+                yield from self.flow_done()
 
     def _use_made_response(self, body: Body) -> None:
         """The flow's response is not from an origin but an addon's, perhaps ours."""
