@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import pytest
 
+from mitmthrottle.policy import parse_policy
+
 from .relayed import relay
 from .test_relay import DATA, HELLO, NAMED, SLOW, with_effect
 
@@ -136,3 +138,15 @@ def test_within_a_quota_there_is_no_delay() -> None:
     with relay(with_effect("quota: {free: 1 MB, per: client}, delay: 2 s"), NAMED) as r:
         r.say(r.server, DATA)
         assert r.got(r.client) == DATA
+
+
+def test_a_block_by_silence_that_comes_when_the_client_has_said_its_last_word_ends_it() -> None:
+    with relay(SLOW, NAMED) as r:
+        r.say(r.client, DATA)
+        r.half_close(r.client)
+        r.pass_time(0.2)
+        r.engine.change_policy(parse_policy(with_effect("block: timeout"), "p.yaml"))
+        r.pass_time(1.0)
+        assert r.how_ended(r.client) == ["closed"]
+        assert r.how_ended(r.server) == ["closed"]
+        assert r.nothing_left()

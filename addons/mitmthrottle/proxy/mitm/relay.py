@@ -50,6 +50,7 @@ class PacedTCPLayer(Carrier, tcp.TCPLayer):
         self._ended: list[Connection] = []  # who has said its last word before that
         self._server_ended: events.ConnectionClosed | None = None  # and the client does not know
         self._asked = False
+        self._client_ended = False  # it has said its last word
 
     def relay_messages(self, event: events.Event) -> layer.CommandGenerator[None]:
         if isinstance(event, tcp.TcpMessageInjected):
@@ -72,6 +73,7 @@ class PacedTCPLayer(Carrier, tcp.TCPLayer):
                 return
             body.push(event.data)
         elif isinstance(event, events.ConnectionClosed):
+            self._client_ended |= event.connection is self.context.client
             if self._is_over(event.connection):
                 yield from self._cut(self._gone(event.connection), "", reset=False)
                 return
@@ -128,6 +130,9 @@ class PacedTCPLayer(Carrier, tcp.TCPLayer):
                 self._bodies[sender] = body
 
     def _let_out_all(self) -> layer.CommandGenerator[None]:
+        if self._client_ended and self._is_over(self.context.client):  # by a new plan
+            yield from self._cut("client-gone", "", reset=False)
+            return
         for sender, body in list(self._bodies.items()):
             if sender not in self._bodies:
                 return  # cut, in a round of this loop
