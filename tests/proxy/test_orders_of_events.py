@@ -207,6 +207,18 @@ def test_an_origin_that_dies_lets_out_no_more_than_until_the_cut(how: str) -> No
         assert w.nothing_left()
 
 
+def test_a_body_of_exactly_that_size_has_all_its_bytes_and_no_proper_end() -> None:
+    with wire(policy("rate: 80 kB/s, cut: {after: 20 kB}")) as w:
+        w.request(GET)
+        w.respond(HEAD_20K)
+        w.respond(BODY)
+        w.pass_time(3.0)
+        assert w.body() == BODY
+        assert w.client in w.closed
+        assert outcome(w) == "cut"
+        assert w.nothing_left()
+
+
 def test_an_origin_that_dies_before_the_cut_is_told_as_gone() -> None:
     with wire(policy("rate: 8 kB/s, cut: {after: 12 kB}")) as w:
         w.request(GET)
