@@ -103,6 +103,11 @@ class Throttle:
         with contextlib.suppress(RuntimeError):  # no loop: a test's
             asyncio.get_running_loop()
             self._running = True
+        if ctx.options.throttle_most_held < 0:
+            raise exceptions.OptionsError(
+                f"throttle_most_held: {ctx.options.throttle_most_held} is no number of bodies: "
+                "set it to 0 for no bound, or to how many may be held"
+            )
         self._quic_refused = ctx.options.throttle_quic == "block"
         if updated & {"throttle_store", "throttle_store_down"}:
             self._share(ctx.options.throttle_store, ctx.options.throttle_store_down)
@@ -110,6 +115,7 @@ class Throttle:
             self._load(ctx.options.throttle_policy)
         if self.engine is not None:
             self.engine.server_timing = ctx.options.throttle_server_timing
+            self.engine.held.most = ctx.options.throttle_most_held
         if "throttle_commands" in updated and self._running:
             self._carry_out(ctx.options.throttle_commands)
 
@@ -199,6 +205,7 @@ class Throttle:
         self.engine = engine.start(policy, proxyserver, self.observers, self.marks, self._shared)
         self.engine.version = self._version(policy)
         self.engine.server_timing = ctx.options.throttle_server_timing
+        self.engine.held.most = ctx.options.throttle_most_held
         self._patch = Patch(self.engine)
         self._patch.install()
         logger.info("mitmthrottle: %s, %d rules", policy.name, len(policy.rules))

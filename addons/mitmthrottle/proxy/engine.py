@@ -33,6 +33,7 @@ from mitmthrottle.policy import (
     plan_for,
 )
 from mitmthrottle.proxy.bodies.body import Body
+from mitmthrottle.proxy.bodies.held import Held
 from mitmthrottle.proxy.bodies.sniffing import Sniffing
 from mitmthrottle.proxy.bodies.starts import StartLimits
 from mitmthrottle.proxy.mitm import block
@@ -70,6 +71,7 @@ class Engine:
         self.quotas = Quotas(store.quota if store else None)
         self.starts = StartLimits(clock.now, store.starts.place if store else None)
         self.version = ""  # of the policy, see record.py
+        self.held = Held()
         self.server_timing = False  # say in responses what is done to them
         self.paced_bodies = 0
         self.connections = Connections(proxyserver)
@@ -409,6 +411,7 @@ class Engine:
             bodies=tuple([body.snapshot(now) for group in self._bodies.values() for body in group]),
             unmatched_responses=self.reports.unmatched,
             outcomes=dict(self.reports.counts),
+            not_held=self.held.not_held,
             store=of_store(self.store) if self.store is not None else None,
         )
 

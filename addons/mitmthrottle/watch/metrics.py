@@ -318,6 +318,11 @@ class Gauges(Collector):
             if engine.store is not None:
                 yield from _of_store(engine.store)
         unmatched.add_metric((), engine.unmatched_responses if engine else 0)
+        not_held = CounterMetricFamily(
+            "mitmthrottle_not_held",
+            "Bodies that passed without their delay, since throttle_most_held were held already.",
+        )
+        not_held.add_metric((), engine.not_held if engine else 0)
         faults = CounterMetricFamily(
             "mitmthrottle_watcher_failures", "Errors in what looks on: log, metrics, page."
         )
@@ -326,7 +331,7 @@ class Gauges(Collector):
             "mitmthrottle_log_lost_lines", "Lines that throttle_log could not write."
         )
         lost.add_metric((), self._log.lost)
-        yield from (active, waiting, unmatched, policy, rules, faults, lost)
+        yield from (active, waiting, not_held, unmatched, policy, rules, faults, lost)
 
 
 def _of_store(store: StoreSnapshot) -> Iterator[Metric]:

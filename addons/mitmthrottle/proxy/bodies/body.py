@@ -42,6 +42,7 @@ from mitmthrottle.policy import (
 
 from .budgets import Parties, budgets_for, delay_s
 from .budgets import remembered_s as quota_remembered_s
+from .held import Held
 from .meter import Meter
 from .peers import Reader, Wakeup
 from .queue import BodyQueue, Item, Mark, Tail
@@ -92,6 +93,7 @@ class Runtime(Protocol):
     shared: Shared
     quotas: Quotas
     starts: StartLimits
+    held: Held
 
     @property
     def schedule(self) -> Schedule: ...
@@ -122,6 +124,7 @@ class Body:
         "_delay_s",
         "_ends_at_bytes",
         "_held_since",
+        "_is_held",
         "_own",
         "_pace",
         "_parties",
@@ -223,6 +226,7 @@ class Body:
         self._began_within_quota = False
         self._delay_s = 0.0
         self._timeline: Timeline | None = None
+        self._is_held: bool | None = None  # before its start; None: it has not had to be
         self._ends_at_bytes = math.inf  # where it is cut although its sender is gone
         self._place: StartPlace | None = None  # in the line of those who wait to start
         # -- its way through its budgets
@@ -365,6 +369,7 @@ class Body:
         for give_back in (
             self._withdraw,
             self._leave_line,
+            self._is_held_no_more,
             self._let_reader_go,
             self._wake_no_more,
         ):
@@ -432,6 +437,7 @@ class Body:
         """Whatever is next, whether or not it may pass: its sender is gone, or it was closed."""
         if not self.headers_sent:
             self.headers_sent = True
+            self._is_held_no_more()
             if self.receives_headers:
                 return Mark.HEADERS
         room = self._ends_at_bytes - self.sent_bytes
@@ -505,6 +511,7 @@ class Body:
             if not self._may_start():
                 return None
             self.headers_sent = True
+            self._is_held_no_more()
             now = self._runtime.now()
             for budget in self._own.values():
                 budget.start_afresh(now)
@@ -551,16 +558,27 @@ class Body:
         now = self._runtime.now()
         if self._place is not None:
             when = self._place.may_start(now)
-            if when > now:
+            if when > now and self._may_be_held(now):
                 self._wake(when)
                 return False
-            self._place = None
+            self._leave_line()
             self._starts_from = now
         start = self._starts_from + self._delay_s
-        if start > now:
+        if start > now and self._may_be_held(now):
             self._wake(start)
             return False
         return True
+
+    def _may_be_held(self, now: float) -> bool:
+        """Before its start; asked once, for the first time that it would have to be."""
+        if self._is_held is None:
+            self._is_held = self._runtime.held.take(self.exchange.client_identity, now)
+        return self._is_held
+
+    def _is_held_no_more(self) -> None:
+        if self._is_held:
+            self._is_held = False
+            self._runtime.held.release(self.exchange.client_identity)
 
     def _block(self, block: Block) -> Mark | None:
         """Blocked: an answer takes the place of what has not begun, and a reset of what has."""
@@ -569,6 +587,8 @@ class Body:
         if self.part == "response" and not self.headers_sent and block != "reset":
             return Mark.BLOCK
         if self.headers_sent or (block != "timeout" and self._may_start()):
+            return Mark.BLOCK
+        if block == "timeout" and not self._may_be_held(self._runtime.now()):
             return Mark.BLOCK
         return None
 

@@ -21,6 +21,7 @@ from mitmproxy import ctx, exceptions
 from mitmproxy.addonmanager import Loader
 
 from mitmthrottle.policy.language.units import did_you_mean
+from mitmthrottle.proxy.bodies.held import DEFAULT_MOST_HELD
 
 logger = logging.getLogger(__name__)
 
@@ -174,6 +175,15 @@ def declare(loader: Loader) -> None:
         "Say in a `Server-Timing` header of slowed responses which rule holds, how long they "
         "were held and what rate they get; developer tools show it. Costs: whoever fetches "
         "learns that there is a throttle, and the rule's name.",
+    )
+
+    loader.add_option(
+        "throttle_most_held",
+        int,
+        DEFAULT_MOST_HELD,
+        "How many responses, uploads and connections may be held before their start, by `delay`, "
+        "`requests` and `block: timeout`; a quarter of that for one client, 0 for no bound. What "
+        "there is no place for passes at once, and is counted. Each costs some 100 KiB.",
     )
 
     loader.add_option(

@@ -100,6 +100,8 @@ class EngineSnapshot:
     outcomes: Mapping[str, int]
     """how many bodies under a rule ended how, see record.py; `failed`: exchanges that an error of
     ours let pass unthrottled, `failed_beyond`: those that an error of others ended"""
+    not_held: int
+    """bodies so far that were to be held before their start, with no place for them"""
     store: StoreSnapshot | None
     """None: this process shares with nobody"""
 
