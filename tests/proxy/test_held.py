@@ -18,12 +18,20 @@ from .test_relay import HELLO, with_effect
 def test_all_places_and_those_of_one_client() -> None:
     held = Held()
     held.most = 8
-    assert [held.take("a", 0) for _ in range(3)] == [True, True, False]
-    assert [held.take(each, 0) for each in "bbccddee"] == [True] * 6 + [False] * 2
-    assert (len(held), held.not_held) == (8, 3)
+    assert [held.take("a", 0) for _ in range(5)] == [True] * 4 + [False]
+    assert [held.take(each, 0) for each in "bbbccdd"] == [
+        True,
+        True,
+        False,
+        True,
+        True,
+        False,
+        False,
+    ]
+    assert (len(held), held.not_held) == (8, 4)
     held.release("b")
     assert held.take("e", 0)
-    for each in "aabccdde":
+    for each in "aaaabcce":
         held.release(each)
     assert len(held) == 0
     assert held.take("a", 0)

@@ -1,7 +1,8 @@
 """How many bodies may be held before their start, and for whom.
 
-Rule: a body that may not be held passes at once; it is counted, and said once a minute.  One client
-may hold a quarter of what all may, so that it cannot take the others' places.
+Rule: a body that may not be held passes at once; it is counted, and said once a minute.  When half
+of the places are taken, no client gets more than a quarter of all: it cannot take the others'
+places, and a load test from one address has two thousand.
 """
 
 from __future__ import annotations
@@ -35,8 +36,9 @@ class Held:
 
     def take(self, client: str, now: float) -> bool:
         """A place for one more of that client; `release` gives it back.  False: there is none."""
-        most_of_one = max(1, self.most // SHARE_OF_ONE_CLIENT)
-        if self.most and (self._all >= self.most or self._by_client[client] >= most_of_one):
+        is_scarce = 2 * self._all >= self.most
+        has_enough = SHARE_OF_ONE_CLIENT * self._by_client[client] >= self.most
+        if self.most and (self._all >= self.most or (is_scarce and has_enough)):
             self.not_held += 1
             self._say(now)
             return False
@@ -54,8 +56,9 @@ class Held:
         if now >= self._say_after:
             self._say_after = now + EVERY_S
             logger.warning(
-                "mitmthrottle: as many are held as `throttle_most_held` allows (%d, a quarter of "
-                "that for one client): %d have passed without their delay so far",
+                "mitmthrottle: as many are held as `throttle_most_held` allows (%d, and when half "
+                "of that is taken, a quarter for one client): %d have passed without their delay "
+                "so far",
                 self.most,
                 self.not_held,
             )

@@ -182,8 +182,9 @@ def declare(loader: Loader) -> None:
         int,
         DEFAULT_MOST_HELD,
         "How many responses, uploads and connections may be held before their start, by `delay`, "
-        "`requests` and `block: timeout`; a quarter of that for one client, 0 for no bound. What "
-        "there is no place for passes at once, and is counted. Each costs some 100 KiB.",
+        "`requests` and `block: timeout`; when half of that is taken, a quarter for one client; 0 "
+        "for no bound. What there is no place for passes at once, and is counted. Each costs some "
+        "100 KiB.",
     )
 
     loader.add_option(
