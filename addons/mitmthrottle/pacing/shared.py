@@ -47,7 +47,10 @@ class Shared:
         self.sweep(now)
         budget = self._budgets.get(key)
         if budget is None:
-            budget = Budget(rate_bytes_per_s, burst_bytes, now, policing=policing, shared=True)
+            # What a process asks of a store is how long its responses wait, which a smaller burst
+            # would change: several processes would not get their parts.
+            alone = self._allocations is None or here_only
+            budget = Budget(rate_bytes_per_s, burst_bytes, now, policing=policing, shared=alone)
             self._budgets[key] = budget
             if self._allocations is not None and not here_only:
                 self._allocations.share(key, budget, now)
