@@ -160,7 +160,8 @@ def test_a_video_plays_on_when_its_rate_suffices(
     )
     expected = len(media("video.mp4")) / ENOUGH_RATE
     figures.add(f"browser, the same: came in (at its rate {expected:.2f} s)", taken, "s")
-    assert taken == pytest.approx(expected, rel=0.1)
+    # Never sooner; later by what a busy Chromium takes to begin.
+    assert 0.95 * expected < taken < expected + 1.5
 
 
 def test_a_video_stands_still_when_its_rate_does_not(

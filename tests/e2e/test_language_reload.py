@@ -98,7 +98,9 @@ def test_200_responses_live_through_reloads(live: Live, figures: Figures) -> Non
     figures.add(f"{name} rule gone, 56 MB are through after", last - second, "s")
     assert ends == [COMPLETE] * 200
     assert digests == [whole] * 200
-    assert all(near(rate, 8_000) for rate in before)
+    # A second holds about ten pieces of each: one more or less is a tenth.
+    assert near(sum(before) / len(before), 8_000)
+    assert all(near(rate, 8_000, 0.2) for rate in before)
     assert all(near(rate, 32_000) for rate in after)
     assert turned < 18
     assert last - second < 5  # at 256 kbit/s it would be nine more
