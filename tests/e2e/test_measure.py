@@ -86,7 +86,7 @@ def found(tmp_path_factory: pytest.TempPathFactory, nginx: Nginx, report: Path) 
             jobs = {
                 "shaped": pool.submit(ours, "shaped", "control", *short, "--html", str(report)),
                 "policed": pool.submit(ours, "policed", "control", *short),
-                "delayed": pool.submit(ours, "delayed", "even", "--seconds", "1"),
+                "delayed": pool.submit(ours, "delayed", "even", "--seconds", "0.8"),
                 "tc tbf": pool.submit(others, network.url("shaped"), *megabyte),
                 "nftables limit": pool.submit(others, network.url("policed"), *megabyte),
                 # In pieces, each paid for by waiting: it takes some to see that they keep a rate.
