@@ -122,7 +122,9 @@ def test_twenty_pairs_through_ours(
 ) -> None:
     one = found[name]
     said = told(figures, f"through ours, {name}", one)
-    assert said == verdict or (name == "free" and said == NOISY)
+    # On a busy machine it may say that it cannot tell; never what is wrong.
+    unsure = NOISY if name == "free" else (True, None) if name == "policed" else verdict
+    assert said in (verdict, unsure)
     assert one["pairs"] == 20
     if name in ("shaped", "policed"):
         assert one["target_bytes_per_s"] == pytest.approx(SHAPED_BYTES_PER_S, rel=0.05)
